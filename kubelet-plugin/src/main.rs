@@ -1,0 +1,2 @@
+//! The DRA kubelet plugin.
+fn main() {}
