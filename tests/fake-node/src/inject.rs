@@ -1,0 +1,300 @@
+//! What can be done to a node while programs use it.
+
+use thiserror::Error;
+
+use crate::model::{Effect, Fault, Gpu, NodeState, PciAddress, Presence, Process, event};
+use crate::state_file::MAX_FAULTS;
+use crate::symbols::Function;
+
+/// XID "GPU has fallen off the bus".
+const XID_OFF_THE_BUS: u64 = 79;
+/// XID "double bit ECC error".
+const XID_DOUBLE_BIT: u64 = 48;
+/// XID "GPU recovery action changed".
+const XID_RECOVERY_ACTION: u64 = 154;
+/// The first driver branch with an event type for changed recovery actions.
+const RECOVERY_EVENT_SINCE: u16 = 575;
+
+/// Which GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GpuSelector {
+    /// By its position in the description.
+    Slot(usize),
+    /// By UUID.
+    Uuid(String),
+    /// By PCI address.
+    Pci(PciAddress),
+}
+
+impl std::str::FromStr for GpuSelector {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(slot) = text.parse() {
+            Ok(Self::Slot(slot))
+        } else if text.starts_with("GPU-") {
+            Ok(Self::Uuid(text.to_owned()))
+        } else {
+            text.parse().map(Self::Pci).map_err(|_| {
+                format!("'{text}' is no GPU: give its position (0), its UUID (GPU-…) or PCI address")
+            })
+        }
+    }
+}
+
+/// One thing done to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Injection {
+    /// An XID, with GPU and compute instance if it concerns one.
+    Xid {
+        /// Where.
+        gpu: GpuSelector,
+        /// Its number.
+        xid: u64,
+        /// GPU instance and compute instance.
+        instances: Option<(u32, u32)>,
+    },
+    /// The GPU stops answering (XID 79) but stays listed.
+    Lost(GpuSelector),
+    /// The GPU stops answering (XID 79) and is gone from the PCI bus.
+    OffTheBus(GpuSelector),
+    /// The GPU is back, after a reset or exchanged for another one.
+    Returned {
+        /// Where.
+        gpu: GpuSelector,
+        /// The UUID of the GPU that sits there now, if it is another one.
+        uuid: Option<String>,
+    },
+    /// ECC errors.
+    Ecc {
+        /// Where.
+        gpu: GpuSelector,
+        /// How many corrected ones.
+        corrected: u64,
+        /// How many uncorrected ones.
+        uncorrected: u64,
+    },
+    /// Rows of memory are remapped.
+    RemappedRows {
+        /// Where.
+        gpu: GpuSelector,
+        /// How many because of uncorrected errors.
+        uncorrected: u32,
+        /// Whether a remapping waits for a reset.
+        pending: bool,
+        /// Whether a remapping failed.
+        failure: bool,
+    },
+    /// The driver recommends another recovery action.
+    RecoveryAction {
+        /// Where.
+        gpu: GpuSelector,
+        /// `nvmlDeviceGpuRecoveryAction_t`.
+        action: u32,
+    },
+    /// The clocks change.
+    ClockChange {
+        /// Where.
+        gpu: GpuSelector,
+        /// `nvmlClocksEventReasons` from now on.
+        reasons: u64,
+    },
+    /// Calls meet a fault.
+    Fault {
+        /// Name of the NVML function, or "*".
+        call: String,
+        /// Only calls for this GPU.
+        gpu: Option<GpuSelector>,
+        /// How many matching calls pass first: n − 1 for the nth.
+        after: u64,
+        /// How many calls meet it then; none for all.
+        times: Option<u64>,
+        /// What happens to them.
+        effect: Effect,
+    },
+    /// One fault ends, or all. Hanging calls return.
+    Clear(Option<u16>),
+    /// All GPUs of the fabric register anew and are ready after some seconds.
+    FabricInProgress {
+        /// How long it takes.
+        seconds: u64,
+    },
+    /// A program uses the GPU.
+    ProcessStarts {
+        /// Where.
+        gpu: GpuSelector,
+        /// The program.
+        process: Process,
+    },
+    /// A program no longer uses the GPU.
+    ProcessEnds {
+        /// Where.
+        gpu: GpuSelector,
+        /// Its process id.
+        pid: u32,
+    },
+    /// The library answers these bytes as the GPU's name.
+    Name {
+        /// Where.
+        gpu: GpuSelector,
+        /// Without the closing zero.
+        bytes: Vec<u8>,
+    },
+    /// Clients' errors abort them from now on, or no longer do.
+    Strict(bool),
+}
+
+/// Why something could not be done.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InjectError {
+    /// The selector matches nothing.
+    #[error("the node has no GPU {0}; it has: {1}")]
+    NoSuchGpu(String, String),
+    /// The function does not exist.
+    #[error("there is no NVML function {0}; give its full name, e.g. nvmlDeviceGetName, or '*'")]
+    NoSuchFunction(String),
+    /// All numbers are taken.
+    #[error("{MAX_FAULTS} faults are set already; clear some")]
+    TooManyFaults,
+    /// Nothing to clear.
+    #[error("no fault {0} is set")]
+    NoSuchFault(u16),
+}
+
+impl NodeState {
+    /// The slot of a GPU.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn slot(&self, selector: &GpuSelector) -> Result<usize, InjectError> {
+        let matches = |slot: usize, gpu: &Gpu| match selector {
+            GpuSelector::Slot(wanted) => *wanted == slot,
+            GpuSelector::Uuid(uuid) => *uuid == gpu.uuid,
+            GpuSelector::Pci(pci) => *pci == gpu.pci,
+        };
+        self.gpus.iter().enumerate().find(|(slot, gpu)| matches(*slot, gpu)).map(|(slot, _)| slot).ok_or_else(
+            || {
+                let present: Vec<String> = self.gpus.iter().map(|gpu| gpu.pci.to_string()).collect();
+                InjectError::NoSuchGpu(format!("{selector:?}"), present.join(", "))
+            },
+        )
+    }
+
+    /// Does one thing to the node. Answers the number of a fault that was set.
+    ///
+    /// # Errors
+    /// If it names what is not there.
+    pub fn apply(&mut self, injection: &Injection, now_ns: u64) -> Result<Option<u16>, InjectError> {
+        match injection {
+            Injection::Xid { gpu, xid, instances } => {
+                let slot = self.slot(gpu)?;
+                let instances = instances.unwrap_or((event::NO_INSTANCE, event::NO_INSTANCE));
+                self.events.push(slot, event::XID, *xid, instances);
+            }
+            Injection::Lost(gpu) => self.lose(gpu, Presence::Lost)?,
+            Injection::OffTheBus(gpu) => self.lose(gpu, Presence::Removed)?,
+            Injection::Returned { gpu, uuid } => {
+                let slot = self.slot(gpu)?;
+                let gpu = &mut self.gpus[slot];
+                gpu.live.presence = Presence::Present;
+                gpu.live.generation += 1;
+                gpu.live.recovery_action = 0;
+                gpu.live.compute_mode = 0;
+                gpu.live.time_slice = 0;
+                gpu.live.ecc.volatile_corrected = 0;
+                gpu.live.ecc.volatile_uncorrected = 0;
+                gpu.live.remapped.pending = false;
+                gpu.live.processes.clear();
+                if let Some(uuid) = uuid {
+                    gpu.uuid.clone_from(uuid);
+                }
+            }
+            Injection::Ecc { gpu, corrected, uncorrected } => {
+                let slot = self.slot(gpu)?;
+                let ecc = &mut self.gpus[slot].live.ecc;
+                ecc.volatile_corrected += corrected;
+                ecc.aggregate_corrected += corrected;
+                ecc.volatile_uncorrected += uncorrected;
+                ecc.aggregate_uncorrected += uncorrected;
+                if *corrected > 0 {
+                    self.happens(slot, event::SINGLE_BIT_ECC, 0);
+                }
+                if *uncorrected > 0 {
+                    self.happens(slot, event::DOUBLE_BIT_ECC, 0);
+                    self.happens(slot, event::XID, XID_DOUBLE_BIT);
+                }
+            }
+            Injection::RemappedRows { gpu, uncorrected, pending, failure } => {
+                let slot = self.slot(gpu)?;
+                let rows = &mut self.gpus[slot].live.remapped;
+                rows.uncorrected += uncorrected;
+                rows.pending = *pending;
+                rows.failure = *failure;
+            }
+            Injection::RecoveryAction { gpu, action } => {
+                let slot = self.slot(gpu)?;
+                self.gpus[slot].live.recovery_action = *action;
+                self.happens(slot, event::XID, XID_RECOVERY_ACTION);
+                if self.driver.branch() >= RECOVERY_EVENT_SINCE {
+                    self.happens(slot, event::RECOVERY_ACTION, u64::from(*action));
+                }
+            }
+            Injection::ClockChange { gpu, reasons } => {
+                let slot = self.slot(gpu)?;
+                self.gpus[slot].live.clock_event_reasons = *reasons;
+                self.happens(slot, event::CLOCK, 0);
+            }
+            Injection::Fault { call, gpu, after, times, effect } => {
+                if call != "*" && Function::find(call).is_none() {
+                    return Err(InjectError::NoSuchFunction(call.clone()));
+                }
+                let slot = gpu.as_ref().map(|gpu| self.slot(gpu)).transpose()?;
+                let id = (0..MAX_FAULTS)
+                    .find(|id| self.faults.iter().all(|fault| fault.id != *id))
+                    .ok_or(InjectError::TooManyFaults)?;
+                let fault =
+                    Fault { id, call: call.clone(), slot, after: *after, times: *times, effect: *effect };
+                self.faults.push(fault);
+                return Ok(Some(id));
+            }
+            Injection::Clear(None) => self.faults.clear(),
+            Injection::Clear(Some(id)) => {
+                let before = self.faults.len();
+                self.faults.retain(|fault| fault.id != *id);
+                if self.faults.len() == before {
+                    return Err(InjectError::NoSuchFault(*id));
+                }
+            }
+            Injection::FabricInProgress { seconds } => {
+                for gpu in self.gpus.iter_mut().filter(|gpu| gpu.board.fabric) {
+                    gpu.live.fabric_complete_at_ns = now_ns + seconds * 1_000_000_000;
+                }
+            }
+            Injection::ProcessStarts { gpu, process } => {
+                let slot = self.slot(gpu)?;
+                self.gpus[slot].live.processes.push(process.clone());
+            }
+            Injection::ProcessEnds { gpu, pid } => {
+                let slot = self.slot(gpu)?;
+                self.gpus[slot].live.processes.retain(|process| process.pid != *pid);
+            }
+            Injection::Name { gpu, bytes } => {
+                let slot = self.slot(gpu)?;
+                self.gpus[slot].live.name_bytes = Some(bytes.clone());
+            }
+            Injection::Strict(strict) => self.strict = *strict,
+        }
+        Ok(None)
+    }
+
+    fn lose(&mut self, gpu: &GpuSelector, presence: Presence) -> Result<(), InjectError> {
+        let slot = self.slot(gpu)?;
+        self.gpus[slot].live.presence = presence;
+        self.happens(slot, event::XID, XID_OFF_THE_BUS);
+        Ok(())
+    }
+
+    fn happens(&mut self, slot: usize, kind: u64, data: u64) {
+        self.events.push(slot, kind, data, (event::NO_INSTANCE, event::NO_INSTANCE));
+    }
+}

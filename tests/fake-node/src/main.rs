@@ -1,0 +1,99 @@
+//! `fake-node`: creates fake GPU nodes and does things to them.
+
+mod arguments;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use fake_node::description::Description;
+use fake_node::layout::NodeKind;
+use fake_node::node::{CreateOptions, Node};
+
+use arguments::{Arguments, Command, DriverChange, Inject};
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a command-line tool")]
+fn say_error(error: &anyhow::Error) {
+    eprintln!("fake-node: {error:#}");
+}
+
+#[expect(clippy::print_stdout, reason = "a command-line tool")]
+fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::List => {
+            for name in Description::builtin_names() {
+                println!("{name}");
+            }
+        }
+        Command::Create { description, dir, driver_version, device_nodes, library } => {
+            let mut parsed = Description::load(&description)?;
+            if let Some(version) = driver_version {
+                parsed = parsed.with_driver_version(&version)?;
+            }
+            let options = CreateOptions { device_nodes: device_nodes.into(), library };
+            let node = Node::create(&parsed, &dir, &options)?;
+            let state = node.state()?;
+            println!(
+                "created {description}: {} GPUs, driver {}, device nodes are {}",
+                state.gpus.len(),
+                state.driver.version,
+                match node.device_nodes() {
+                    NodeKind::Character => "real",
+                    NodeKind::Record => "recorded in plain files",
+                },
+            );
+            println!("driver root: {}", node.driver_root().display());
+            println!("for other programs: . {}", node.dir().join("env").display());
+        }
+        Command::Status { dir } => {
+            let state = Node::open(&dir)?.state()?;
+            println!("{}", serde_json::to_string_pretty(&*state)?);
+        }
+        Command::Calls { dir, since, json } => {
+            for call in Node::open(&dir)?.calls_since(since) {
+                if json {
+                    println!("{}", serde_json::to_string(&call)?);
+                } else {
+                    let slot = call.slot.map_or_else(|| "-".into(), |slot| format!("gpu {slot}"));
+                    let returned = call.returned.map_or_else(|| "unfinished".into(), |code| code.to_string());
+                    let stub = if call.stub { "  (stub)" } else { "" };
+                    println!("{:>6} pid {:<7} {:<6} {} = {returned}{stub}", call.number, call.pid, slot, call.function);
+                }
+            }
+        }
+        Command::Inject { dir, what } => inject(Node::open(&dir)?, what)?,
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "a command-line tool")]
+fn inject(mut node: Node, what: Inject) -> Result<()> {
+    let injection = match what {
+        Inject::Driver { change } => {
+            match change {
+                DriverChange::Unload => node.unload_driver()?,
+                DriverChange::Load { version } => node.load_driver(version.as_deref())?,
+            }
+            return Ok(());
+        }
+        Inject::Library { file } => {
+            node.set_library(file.into())?;
+            return Ok(());
+        }
+        other => other.injection().context("not an injection into the state")?,
+    };
+    if let Some(fault) = node.inject(&injection)? {
+        println!("{fault}");
+    }
+    Ok(())
+}
