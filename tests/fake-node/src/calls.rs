@@ -13,10 +13,10 @@ use crate::state_file::{AT_CALL_COUNTER, AT_CALLS, StateFile};
 use crate::symbols::Function;
 
 /// Entries in the ring.
-const ENTRIES: u64 = 1 << 16;
+const ENTRIES: usize = 1 << 16;
 const ENTRY_SIZE: usize = 32;
 /// Bytes of the ring.
-pub(crate) const LOG_SIZE: usize = (ENTRIES as usize) * ENTRY_SIZE;
+pub(crate) const LOG_SIZE: usize = ENTRIES * ENTRY_SIZE;
 
 /// In an entry's second word: the call has no GPU.
 const NO_SLOT: u8 = 0xFF;
@@ -84,7 +84,7 @@ impl StateFile {
     /// The calls from a number on that the ring still holds.
     pub fn calls_since(&self, first: u64) -> Vec<Call> {
         let next = self.next_call();
-        let first = first.max(next.saturating_sub(ENTRIES));
+        let first = first.max(next.saturating_sub(ENTRIES as u64));
         (first..next).filter_map(|number| self.call(number)).collect()
     }
 
@@ -109,8 +109,7 @@ impl StateFile {
 }
 
 fn position(number: u64) -> usize {
-    #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 65536")]
-    let entry = (number % ENTRIES) as usize;
+    let entry = usize::try_from(number % ENTRIES as u64).unwrap_or(0);
     AT_CALLS + entry * ENTRY_SIZE
 }
 

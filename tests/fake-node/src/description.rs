@@ -48,9 +48,7 @@ impl Description {
     ///
     /// No description has this name.
     pub fn builtin(name: &str) -> Result<Self, DescriptionError> {
-        let text = BUILTIN
-            .iter()
-            .find_map(|(known, text)| (*known == name).then_some(*text));
+        let text = BUILTIN.iter().find_map(|(known, text)| (*known == name).then_some(*text));
         let text = text.ok_or_else(|| DescriptionError::UnknownName {
             name: name.to_owned(),
             known: Self::builtin_names().collect::<Vec<_>>().join(", "),
@@ -73,11 +71,8 @@ impl Description {
         if !path_or_name.contains(['/', '.']) {
             return Self::builtin(path_or_name);
         }
-        let text =
-            std::fs::read_to_string(Path::new(path_or_name)).map_err(|source| DescriptionError::Read {
-                path: path_or_name.into(),
-                source,
-            })?;
+        let text = std::fs::read_to_string(Path::new(path_or_name))
+            .map_err(|source| DescriptionError::Read { path: path_or_name.into(), source })?;
         Self::parse(&text, path_or_name)
     }
 
@@ -110,11 +105,7 @@ impl Description {
 
 /// A driver of this version, loaded.
 fn driver(version: &str) -> Result<Driver, DriverVersionError> {
-    Ok(Driver {
-        version: version.to_owned(),
-        cuda: cuda_of_driver(version)?,
-        loaded: true,
-    })
+    Ok(Driver { version: version.to_owned(), cuda: cuda_of_driver(version)?, loaded: true })
 }
 
 /// The figures of a board. None for an unknown name, an error only if the crate's own file is wrong.

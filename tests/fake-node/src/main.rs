@@ -2,6 +2,7 @@
 
 mod arguments;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -15,6 +16,8 @@ use arguments::{Arguments, Command, DriverChange, Inject};
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             say_error(&error);
             ExitCode::FAILURE
@@ -27,12 +30,16 @@ fn say_error(error: &anyhow::Error) {
     eprintln!("fake-node: {error:#}");
 }
 
-#[expect(clippy::print_stdout, reason = "a command-line tool")]
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 fn run(arguments: Arguments) -> Result<()> {
+    let mut out = io::stdout().lock();
     match arguments.command {
         Command::List => {
             for name in Description::builtin_names() {
-                println!("{name}");
+                writeln!(out, "{name}")?;
             }
         }
         Command::Create { description, dir, driver_version, device_nodes, library } => {
@@ -43,7 +50,8 @@ fn run(arguments: Arguments) -> Result<()> {
             let options = CreateOptions { device_nodes: device_nodes.into(), library };
             let node = Node::create(&parsed, &dir, &options)?;
             let state = node.state()?;
-            println!(
+            writeln!(
+                out,
                 "created {description}: {} GPUs, driver {}, device nodes are {}",
                 state.gpus.len(),
                 state.driver.version,
@@ -51,33 +59,36 @@ fn run(arguments: Arguments) -> Result<()> {
                     NodeKind::Character => "real",
                     NodeKind::Record => "recorded in plain files",
                 },
-            );
-            println!("driver root: {}", node.driver_root().display());
-            println!("for other programs: . {}", node.dir().join("env").display());
+            )?;
+            writeln!(out, "driver root: {}", node.driver_root().display())?;
+            writeln!(out, "for other programs: . {}", node.dir().join("env").display())?;
         }
         Command::Status { dir } => {
             let state = Node::open(&dir)?.state()?;
-            println!("{}", serde_json::to_string_pretty(&*state)?);
+            writeln!(out, "{}", serde_json::to_string_pretty(&*state)?)?;
         }
         Command::Calls { dir, since, json } => {
             for call in Node::open(&dir)?.calls_since(since) {
                 if json {
-                    println!("{}", serde_json::to_string(&call)?);
+                    writeln!(out, "{}", serde_json::to_string(&call)?)?;
                 } else {
                     let slot = call.slot.map_or_else(|| "-".into(), |slot| format!("gpu {slot}"));
                     let returned = call.returned.map_or_else(|| "unfinished".into(), |code| code.to_string());
                     let stub = if call.stub { "  (stub)" } else { "" };
-                    println!("{:>6} pid {:<7} {:<6} {} = {returned}{stub}", call.number, call.pid, slot, call.function);
+                    writeln!(
+                        out,
+                        "{:>6} pid {:<7} {:<6} {} = {returned}{stub}",
+                        call.number, call.pid, slot, call.function
+                    )?;
                 }
             }
         }
-        Command::Inject { dir, what } => inject(Node::open(&dir)?, what)?,
+        Command::Inject { dir, what } => inject(Node::open(&dir)?, what, &mut out)?,
     }
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "a command-line tool")]
-fn inject(mut node: Node, what: Inject) -> Result<()> {
+fn inject(mut node: Node, what: Inject, out: &mut impl Write) -> Result<()> {
     let injection = match what {
         Inject::Driver { change } => {
             match change {
@@ -93,7 +104,7 @@ fn inject(mut node: Node, what: Inject) -> Result<()> {
         other => other.injection().context("not an injection into the state")?,
     };
     if let Some(fault) = node.inject(&injection)? {
-        println!("{fault}");
+        writeln!(out, "{fault}")?;
     }
     Ok(())
 }

@@ -50,11 +50,7 @@ pub struct Driver {
 impl Driver {
     /// The branch: 550 of "550.163.01". Zero if the version does not begin with a number.
     pub fn branch(&self) -> u16 {
-        self.version
-            .split('.')
-            .next()
-            .and_then(|major| major.parse().ok())
-            .unwrap_or(0)
+        self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
     }
 }
 
@@ -84,11 +80,7 @@ pub struct PciAddress {
 impl fmt::Display for PciAddress {
     /// The kernel's form: "0000:1b:00.0".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:04x}:{:02x}:{:02x}.{:x}",
-            self.domain, self.bus, self.device, self.function
-        )
+        write!(f, "{:04x}:{:02x}:{:02x}.{:x}", self.domain, self.bus, self.device, self.function)
     }
 }
 
@@ -167,11 +159,7 @@ impl Gpu {
 
     /// Used framebuffer memory in bytes: what its processes hold.
     pub fn used_memory(&self) -> u64 {
-        self.live
-            .processes
-            .iter()
-            .map(|process| process.memory_mib << 20)
-            .sum()
+        self.live.processes.iter().map(|process| process.memory_mib << 20).sum()
     }
 }
 

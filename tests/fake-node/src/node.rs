@@ -29,7 +29,9 @@ pub enum NodeError {
         looked: Vec<PathBuf>,
     },
     /// No node lies there.
-    #[error("{path} holds no fake node: nothing like driver/lib/firmware/nvidia/<version>/gsp_ga10x.bin in it")]
+    #[error(
+        "{path} holds no fake node: nothing like driver/lib/firmware/nvidia/<version>/gsp_ga10x.bin in it"
+    )]
     NoNode {
         /// The folder.
         path: PathBuf,
@@ -86,11 +88,7 @@ impl Node {
     ///
     /// # Errors
     /// If the library is not found or a file cannot be written.
-    pub fn create(
-        description: &Description,
-        dir: &Path,
-        options: &CreateOptions,
-    ) -> Result<Self, NodeError> {
+    pub fn create(description: &Description, dir: &Path, options: &CreateOptions) -> Result<Self, NodeError> {
         Self::create_from(&description.state(), dir, options)
     }
 
@@ -121,8 +119,7 @@ impl Node {
     pub fn open(dir: &Path) -> Result<Self, NodeError> {
         let no_node = || NodeError::NoNode { path: dir.to_owned() };
         let dir = dir.canonicalize().map_err(|_| no_node())?;
-        let versions =
-            fs_err::read_dir(dir.join("driver/lib/firmware/nvidia")).map_err(|_| no_node())?;
+        let versions = fs_err::read_dir(dir.join("driver/lib/firmware/nvidia")).map_err(|_| no_node())?;
         let path = versions
             .filter_map(Result::ok)
             .map(|version| version.path().join("gsp_ga10x.bin"))

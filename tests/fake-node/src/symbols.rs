@@ -449,10 +449,7 @@ pub struct Function(u16);
 
 impl Function {
     /// The function of this name. A name that is not in the table does not compile where the call is constant.
-    #[expect(
-        clippy::panic,
-        reason = "evaluated by the compiler for the names in the export table"
-    )]
+    #[expect(clippy::panic, reason = "evaluated by the compiler for the names in the export table")]
     pub const fn named(name: &str) -> Self {
         match Self::find(name) {
             Some(function) => function,

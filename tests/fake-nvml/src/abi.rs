@@ -25,8 +25,7 @@ impl Failure {
     pub(crate) const FUNCTION_NOT_FOUND: Self = Self(sys::nvmlReturn_enum_NVML_ERROR_FUNCTION_NOT_FOUND);
     pub(crate) const GPU_IS_LOST: Self = Self(sys::nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST);
     pub(crate) const VERSION_MISMATCH: Self = Self(sys::nvmlReturn_enum_NVML_ERROR_LIB_RM_VERSION_MISMATCH);
-    pub(crate) const ARGUMENT_VERSION: Self =
-        Self(sys::nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    pub(crate) const ARGUMENT_VERSION: Self = Self(sys::nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
     pub(crate) const UNKNOWN: Self = Self(sys::nvmlReturn_enum_NVML_ERROR_UNKNOWN);
 }
 
@@ -168,8 +167,11 @@ pub(crate) fn uuid_of(uuid: &sys::nvmlUUID_v1_t) -> Result<String, Failure> {
     let (text, bytes) = unsafe { (uuid.value.str_, uuid.value.bytes) };
     match uuid.type_ {
         sys::nvmlUUIDType_t_NVML_UUID_TYPE_ASCII => {
-            let bytes: Vec<u8> =
-                text.iter().map(|character| character.to_ne_bytes()[0]).take_while(|byte| *byte != 0).collect();
+            let bytes: Vec<u8> = text
+                .iter()
+                .map(|character| character.to_ne_bytes()[0])
+                .take_while(|byte| *byte != 0)
+                .collect();
             String::from_utf8(bytes).map_err(|_| Failure::INVALID_ARGUMENT)
         }
         sys::nvmlUUIDType_t_NVML_UUID_TYPE_BINARY => {

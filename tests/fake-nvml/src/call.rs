@@ -60,10 +60,7 @@ impl Call {
 }
 
 /// A call that needs no session.
-pub(crate) fn free(
-    function: Function,
-    body: impl FnOnce(&Node, &NodeState) -> Answer,
-) -> sys::nvmlReturn_t {
+pub(crate) fn free(function: Function, body: impl FnOnce(&Node, &NodeState) -> Answer) -> sys::nvmlReturn_t {
     observed(function, None, false, |node| body(node, &*node.state()?))
 }
 

@@ -153,10 +153,7 @@ pub(crate) fn add_set(set: EventSet) -> SetHandle {
 
 /// An event set.
 pub(crate) fn set(handle: SetHandle) -> Result<Arc<EventSet>, Failure> {
-    lock(&PROCESS.sets)
-        .as_ref()
-        .and_then(|sets| sets.get(&handle).cloned())
-        .ok_or(Failure::INVALID_ARGUMENT)
+    lock(&PROCESS.sets).as_ref().and_then(|sets| sets.get(&handle).cloned()).ok_or(Failure::INVALID_ARGUMENT)
 }
 
 /// Forgets an event set.

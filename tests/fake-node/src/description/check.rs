@@ -49,9 +49,8 @@ type Checked<T> = Result<T, DescriptionError>;
 
 impl Checker<'_> {
     fn node(&self, shape: shape::Node) -> Checked<NodeState> {
-        let driver = super::driver(&shape.driver.value).map_err(|error| {
-            self.mistake(&shape.driver, "driver", error.what(), error.remedy())
-        })?;
+        let driver = super::driver(&shape.driver.value)
+            .map_err(|error| self.mistake(&shape.driver, "driver", error.what(), error.remedy()))?;
         let mut cpus = Unique::default();
         for (index, list) in shape.numa_nodes.iter().enumerate() {
             self.cpu_list(list, &format!("numa_nodes[{index}]"), &mut cpus)?;
@@ -191,10 +190,7 @@ impl Checker<'_> {
             }
         }
         if board.reserved_mib > board.memory_mib {
-            let what = format!(
-                "{} MiB are reserved of {} MiB",
-                board.reserved_mib, board.memory_mib
-            );
+            let what = format!("{} MiB are reserved of {} MiB", board.reserved_mib, board.memory_mib);
             let (given, field) = match (&overrides.reserved_mib, &overrides.memory_mib) {
                 (Some(given), _) => (given, "reserved_mib"),
                 (None, Some(given)) => (given, "memory_mib"),
@@ -226,12 +222,8 @@ impl Checker<'_> {
     }
 
     fn uuid(&self, given: &Spanned<String>, field: &str) -> Checked<String> {
-        let groups = given
-            .value
-            .strip_prefix("GPU-")
-            .map(|uuid| uuid.split('-').collect::<Vec<_>>());
-        let hexadecimal =
-            |group: &&str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let groups = given.value.strip_prefix("GPU-").map(|uuid| uuid.split('-').collect::<Vec<_>>());
+        let hexadecimal = |group: &&str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let fits = groups.is_some_and(|groups| {
             groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(hexadecimal)
         });
@@ -252,12 +244,13 @@ impl Checker<'_> {
     }
 
     fn numa(&self, given: &Spanned<i64>, path: &str, nodes: usize) -> Checked<i32> {
-        let known = i32::try_from(given.value).ok().filter(|numa| {
-            *numa == -1 || usize::try_from(*numa).is_ok_and(|index| index < nodes)
-        });
+        let known = i32::try_from(given.value)
+            .ok()
+            .filter(|numa| *numa == -1 || usize::try_from(*numa).is_ok_and(|index| index < nodes));
         known.ok_or_else(|| {
             let what = format!("there is no NUMA node {}", given.value);
-            let remedy = format!("numa_nodes lists {nodes}, counted from 0; -1 means that the firmware names none");
+            let remedy =
+                format!("numa_nodes lists {nodes}, counted from 0; -1 means that the firmware names none");
             self.mistake(given, format!("{path}.numa"), what, remedy)
         })
     }

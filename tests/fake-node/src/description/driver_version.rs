@@ -70,17 +70,14 @@ impl DriverVersionError {
 ///
 /// The version is malformed, or its branch is unknown.
 pub fn cuda_of_driver(version: &str) -> Result<CudaVersion, DriverVersionError> {
-    let branch = branch(version).ok_or_else(|| DriverVersionError::Malformed {
-        version: version.to_owned(),
-    })?;
+    let branch =
+        branch(version).ok_or_else(|| DriverVersionError::Malformed { version: version.to_owned() })?;
     let known = BRANCHES.iter().find(|(known, _)| *known == branch);
-    known
-        .map(|(_, cuda)| *cuda)
-        .ok_or_else(|| DriverVersionError::UnknownBranch {
-            version: version.to_owned(),
-            branch,
-            known: BRANCHES.map(|(branch, _)| branch.to_string()).join(", "),
-        })
+    known.map(|(_, cuda)| *cuda).ok_or_else(|| DriverVersionError::UnknownBranch {
+        version: version.to_owned(),
+        branch,
+        known: BRANCHES.map(|(branch, _)| branch.to_string()).join(", "),
+    })
 }
 
 /// 550 of "550.163.01", if it has the form NNN.N[NN][.NN].
@@ -93,12 +90,6 @@ fn branch(version: &str) -> Option<u16> {
         }
         _ => false,
     };
-    let digits = parts
-        .iter()
-        .all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-    if lengths_fit && digits {
-        parts.first()?.parse().ok()
-    } else {
-        None
-    }
+    let digits = parts.iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
+    if lengths_fit && digits { parts.first()?.parse().ok() } else { None }
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_saphyr::{Error as YamlError, Spanned};
+use serde_saphyr::{Error as YamlError, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::error::{DescriptionError, Mistake};
 
@@ -78,25 +78,27 @@ fn mistake(error: &YamlError, text: &str, origin: &str) -> Mistake {
             "there is no such field".to_owned(),
             format!("the fields here are {}", expected.join(", ")),
         ),
-        YamlError::SerdeMissingField { field, .. } => (
-            (*field).to_owned(),
-            "this field is missing".to_owned(),
-            "add it".to_owned(),
-        ),
-        other => (
-            line.and_then(|line| key_in_line(text, line)).unwrap_or_default(),
-            other.render_with_formatter(&serde_saphyr::UserMessageFormatter),
-            "correct it; tests/fake-node/descriptions holds examples".to_owned(),
-        ),
+        YamlError::SerdeMissingField { field, .. } => {
+            ((*field).to_owned(), "this field is missing".to_owned(), "add it".to_owned())
+        }
+        other => {
+            let what = match other {
+                YamlError::InvalidScalar { ty, .. } if ty.starts_with(['i', 'u']) => {
+                    "the value is not a whole number, or far too large".to_owned()
+                }
+                _ => {
+                    let message = UserMessageFormatter.format_message(other);
+                    message.escape_debug().to_string()
+                }
+            };
+            (
+                line.and_then(|line| key_in_line(text, line)).unwrap_or_default(),
+                what,
+                "correct it; tests/fake-node/descriptions holds examples".to_owned(),
+            )
+        }
     };
-    Mistake {
-        file: origin.to_owned(),
-        line,
-        column: place.map(|place| place.column()),
-        field,
-        what,
-        remedy,
-    }
+    Mistake { file: origin.to_owned(), line, column: place.map(|place| place.column()), field, what, remedy }
 }
 
 /// The key that stands in a line. The YAML library does not say in which field a value of the wrong type stands.

@@ -12,11 +12,7 @@ pub fn cpu_ranges(list: &str) -> Option<Vec<(u32, u32)>> {
 
 /// One list of all CPUs of several lists: what the kernel shows for a device without a NUMA node.
 pub(super) fn union(lists: &[String]) -> String {
-    let mut ranges: Vec<(u32, u32)> = lists
-        .iter()
-        .filter_map(|list| cpu_ranges(list))
-        .flatten()
-        .collect();
+    let mut ranges: Vec<(u32, u32)> = lists.iter().filter_map(|list| cpu_ranges(list)).flatten().collect();
     ranges.sort_unstable();
     let mut merged: Vec<(u32, u32)> = Vec::new();
     for (first, last) in ranges {
@@ -27,24 +23,14 @@ pub(super) fn union(lists: &[String]) -> String {
     }
     let ranges: Vec<String> = merged
         .into_iter()
-        .map(|(first, last)| {
-            if first == last {
-                first.to_string()
-            } else {
-                format!("{first}-{last}")
-            }
-        })
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
         .collect();
     ranges.join(",")
 }
 
 /// How many CPUs the node has, if they are numbered without gaps.
 pub(super) fn count(lists: &[String]) -> u32 {
-    let last = lists
-        .iter()
-        .filter_map(|list| cpu_ranges(list))
-        .flatten()
-        .map(|(_, last)| last);
+    let last = lists.iter().filter_map(|list| cpu_ranges(list)).flatten().map(|(_, last)| last);
     last.max().map_or(0, |last| last + 1)
 }
 

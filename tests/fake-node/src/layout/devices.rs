@@ -50,9 +50,7 @@ pub(super) fn proc_devices(branch: u16) -> String {
     let nvidia = if branch < 550 {
         format!("{MAJOR_NVIDIA} nvidia-frontend\n")
     } else {
-        ["nvidia", "nvidia-modeset", "nvidiactl"]
-            .map(|name| format!("{MAJOR_NVIDIA} {name}\n"))
-            .concat()
+        ["nvidia", "nvidia-modeset", "nvidiactl"].map(|name| format!("{MAJOR_NVIDIA} {name}\n")).concat()
     };
     format!(
         "Character devices:\n  1 mem\n  5 /dev/tty\n 10 misc\n{nvidia}\

@@ -124,10 +124,7 @@ pub(super) fn unversioned() -> Tree {
         tree.file_with_mode(format!("usr/bin/{program}"), script, 0o755);
     }
     tree.file("etc/ld.so.conf", "include /etc/ld.so.conf.d/*.conf\n");
-    tree.file(
-        format!("etc/ld.so.conf.d/{TRIPLET}.conf"),
-        format!("/lib/{TRIPLET}\n/{folder}\n"),
-    );
+    tree.file(format!("etc/ld.so.conf.d/{TRIPLET}.conf"), format!("/lib/{TRIPLET}\n/{folder}\n"));
     tree.dir("run/nvidia-persistenced");
     tree
 }

@@ -157,10 +157,8 @@ pub fn remove_gpu(dir: &Path, state: &NodeState, gpu: &Gpu) -> Result<(), Layout
 ///
 /// The fake library could not be read, or a file not be written.
 pub fn install_driver(state: &NodeState, dir: &Path, library: &Path) -> Result<(), LayoutError> {
-    fs_err::File::open(library).map_err(|source| LayoutError::Library {
-        path: library.to_owned(),
-        source,
-    })?;
+    fs_err::File::open(library)
+        .map_err(|source| LayoutError::Library { path: library.to_owned(), source })?;
     for (root, tree) in driver_trees(dir, &state.driver, library) {
         // There are no devices among them.
         tree.write(&root, NodeKind::Record)?;
@@ -180,10 +178,7 @@ pub fn install_driver(state: &NodeState, dir: &Path, library: &Path) -> Result<(
 ///
 /// A file could not be removed.
 pub fn uninstall_driver(dir: &Path, version: &str) -> Result<(), LayoutError> {
-    let driver = Driver {
-        version: version.to_owned(),
-        ..driver_of_any_cuda()
-    };
+    let driver = Driver { version: version.to_owned(), ..driver_of_any_cuda() };
     for (root, tree) in driver_trees(dir, &driver, Path::new("")) {
         tree.remove(&root, |path, entry| match entry {
             Entry::Symlink { target } => std::fs::read_link(path).is_ok_and(|present| present == *target),
@@ -196,11 +191,7 @@ pub fn uninstall_driver(dir: &Path, version: &str) -> Result<(), LayoutError> {
 
 /// The CUDA version shows in no file.
 fn driver_of_any_cuda() -> Driver {
-    Driver {
-        version: String::new(),
-        cuda: crate::model::CudaVersion { major: 0, minor: 0 },
-        loaded: false,
-    }
+    Driver { version: String::new(), cuda: crate::model::CudaVersion { major: 0, minor: 0 }, loaded: false }
 }
 
 fn dev(dir: &Path) -> PathBuf {

@@ -64,11 +64,7 @@ pub(super) fn module() -> Tree {
         ("mig/monitor", MINOR_MONITOR, 0o444),
         ("fabric-imex-mgmt", fabric, 0o400),
     ] {
-        tree.file_with_mode(
-            format!("{capabilities}/{name}"),
-            capability(minor, mode),
-            0o444,
-        );
+        tree.file_with_mode(format!("{capabilities}/{name}"), capability(minor, mode), 0o444);
     }
     tree.file_with_mode("driver/nvidia-caps/mig-minors", mig_minors(), 0o444);
     tree

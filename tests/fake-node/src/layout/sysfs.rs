@@ -54,24 +54,14 @@ pub(super) fn node(state: &NodeState) -> Tree {
                 0 => (VENDOR_INTEL, 0x352a),
                 _ => (VENDOR_BROADCOM, 0xc030),
             };
-            let device = Device {
-                vendor,
-                device,
-                subsystem: None,
-                class: CLASS_BRIDGE,
-                numa: gpu.numa,
-            };
+            let device = Device { vendor, device, subsystem: None, class: CLASS_BRIDGE, numa: gpu.numa };
             pci_device(&mut tree, &below(gpu, depth), *bridge, &device, state);
         }
     }
 
     for (index, switch) in (0u8..).zip(&state.nvswitches) {
-        let port = PciAddress {
-            domain: switch.domain,
-            bus: 0,
-            device: 0x1c + index / 8,
-            function: index % 8,
-        };
+        let port =
+            PciAddress { domain: switch.domain, bus: 0, device: 0x1c + index / 8, function: index % 8 };
         let root = PathBuf::from(format!("devices/pci{:04x}:00", switch.domain));
         let mut device = Device {
             vendor: VENDOR_INTEL,

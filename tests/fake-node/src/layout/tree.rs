@@ -60,8 +60,7 @@ impl Tree {
     }
 
     pub(super) fn device(&mut self, path: impl Into<PathBuf>, major: u32, minor: u32, mode: u32) {
-        self.entries
-            .insert(path.into(), Entry::Device { major, minor, mode });
+        self.entries.insert(path.into(), Entry::Device { major, minor, mode });
     }
 
     /// Writes everything. What stands at a path is replaced in one step, so that a program that has the old
@@ -97,9 +96,7 @@ impl Tree {
                 _ => fs_err::remove_file(&path),
             };
             match removed {
-                Err(error)
-                    if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) =>
-                {
+                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
                     return Err(LayoutError::Write(error));
                 }
                 _ => {}
@@ -159,10 +156,6 @@ fn make(path: &Path, entry: &Entry, kind: NodeKind) -> Result<(), LayoutError> {
 /// Makes a character device.
 pub(super) fn mknod(path: &Path, major: u32, minor: u32) -> Result<(), LayoutError> {
     let mode = Mode::from_bits_truncate(0o600);
-    mknodat(CWD, path, FileType::CharacterDevice, mode, makedev(major, minor)).map_err(|errno| {
-        LayoutError::DeviceNode {
-            path: path.to_owned(),
-            source: errno.into(),
-        }
-    })
+    mknodat(CWD, path, FileType::CharacterDevice, mode, makedev(major, minor))
+        .map_err(|errno| LayoutError::DeviceNode { path: path.to_owned(), source: errno.into() })
 }

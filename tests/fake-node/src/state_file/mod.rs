@@ -228,7 +228,8 @@ impl StateFile {
             let sleep = left.min(WAKE_AT_LEAST);
             let timespec = rustix::fs::Timespec { tv_sec: 0, tv_nsec: i64::from(sleep.subsec_nanos()) };
             // Every outcome (woken, timed out, interrupted, changed before) means: look again.
-            let _ = futex::wait(self.mapping.half_word(AT_WAKE), futex::Flags::empty(), wake, Some(&timespec));
+            let _ =
+                futex::wait(self.mapping.half_word(AT_WAKE), futex::Flags::empty(), wake, Some(&timespec));
         }
     }
 
@@ -241,7 +242,11 @@ impl StateFile {
     /// the file does not move the counter.
     pub fn count_fault(&self, id: u16) -> u64 {
         let counter = self.fault_counter(id);
-        if self.writable() { counter.fetch_add(1, Ordering::Relaxed) } else { counter.load(Ordering::Relaxed) }
+        if self.writable() {
+            counter.fetch_add(1, Ordering::Relaxed)
+        } else {
+            counter.load(Ordering::Relaxed)
+        }
     }
 
     /// Sets the counter of a fault back.
@@ -304,7 +309,7 @@ impl StateFile {
 
 /// FNV-1a with 64 bits: it only has to notice damage.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -45,8 +45,7 @@ pub(crate) struct EventDataV1 {
 }
 
 fn supported(state: &NodeState) -> u64 {
-    let hopper =
-        event::SINGLE_BIT_ECC | event::DOUBLE_BIT_ECC | event::PSTATE | event::XID | event::CLOCK;
+    let hopper = event::SINGLE_BIT_ECC | event::DOUBLE_BIT_ECC | event::PSTATE | event::XID | event::CLOCK;
     if state.driver.branch() >= RECOVERY_ACTION_SINCE { hopper | event::RECOVERY_ACTION } else { hopper }
 }
 

@@ -5,13 +5,20 @@ use std::ffi::{c_int, c_uint};
 use fake_node::model::Gpu;
 
 use crate::abi::{Answer, Failure, Out, sys};
-use crate::answers::links::remote;
+use crate::answers::links::{Remote, remote};
 use crate::answers::memory::ecc_count;
 use crate::answers::power::margin_of;
 use crate::call::Device;
 
 /// Mb/s of one NVLink 4 in one direction: 26.562 GB/s.
 const NVLINK_MBPS: c_uint = 26_562;
+
+/// The first driver branch that recommends recovery actions (together with XID 154).
+const RECOVERY_ACTION_SINCE: u16 = 565;
+/// `nvmlDeviceGpuRecoveryAction_t`: reset the GPU.
+const RESET: u32 = 1;
+/// `nvmlDeviceGpuRecoveryAction_t`: drain the GPU, then reset it.
+const DRAIN_AND_RESET: u32 = 4;
 
 /// Each field has its own return code; the call itself fails only on a bad argument.
 pub(crate) fn values(device: &Device, count: c_int, values: Out<sys::nvmlFieldValue_t>) -> Answer {
@@ -63,7 +70,9 @@ fn field(device: &Device, id: c_uint, scope: c_uint) -> Result<Value, Failure> {
             return Err(Failure::NOT_SUPPORTED);
         }
         sys::field_id::NVML_FI_DEV_MEMORY_TEMP => Unsigned(live.memory_temperature),
-        sys::field_id::NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION | sys::field_id::NVML_FI_DEV_ENERGY => Long(live.energy_mj),
+        sys::field_id::NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION | sys::field_id::NVML_FI_DEV_ENERGY => {
+            Long(live.energy_mj)
+        }
         sys::field_id::NVML_FI_DEV_NVLINK_LINK_COUNT => Unsigned(board.nvlinks),
         sys::field_id::NVML_FI_DEV_NVLINK_SPEED_MBPS_COMMON => Unsigned(NVLINK_MBPS),
         sys::field_id::NVML_FI_DEV_NVLINK_GET_SPEED if scope < board.nvlinks => Unsigned(NVLINK_MBPS),
@@ -71,7 +80,8 @@ fn field(device: &Device, id: c_uint, scope: c_uint) -> Result<Value, Failure> {
             Unsigned(c_uint::from(remote(&device.call.state, gpu, scope).is_some()))
         }
         sys::field_id::NVML_FI_DEV_NVLINK_GET_VERSION if scope < board.nvlinks => Unsigned(4),
-        sys::field_id::NVML_FI_DEV_PCIE_REPLAY_COUNTER | sys::field_id::NVML_FI_DEV_PCIE_REPLAY_ROLLOVER_COUNTER => Unsigned(0),
+        sys::field_id::NVML_FI_DEV_PCIE_REPLAY_COUNTER
+        | sys::field_id::NVML_FI_DEV_PCIE_REPLAY_ROLLOVER_COUNTER => Unsigned(0),
         sys::field_id::NVML_FI_DEV_REMAPPED_COR => Unsigned(live.remapped.corrected),
         sys::field_id::NVML_FI_DEV_REMAPPED_UNC => Unsigned(live.remapped.uncorrected),
         sys::field_id::NVML_FI_DEV_REMAPPED_PENDING => Unsigned(c_uint::from(live.remapped.pending)),
@@ -84,16 +94,42 @@ fn field(device: &Device, id: c_uint, scope: c_uint) -> Result<Value, Failure> {
         }
         sys::field_id::NVML_FI_DEV_POWER_MIN_LIMIT if scope == 0 => Unsigned(board.power.min_w * 1000),
         sys::field_id::NVML_FI_DEV_POWER_MAX_LIMIT if scope == 0 => Unsigned(board.power.max_w * 1000),
-        sys::field_id::NVML_FI_DEV_POWER_DEFAULT_LIMIT if scope == 0 => Unsigned(board.power.default_w * 1000),
-        sys::field_id::NVML_FI_DEV_POWER_CURRENT_LIMIT | sys::field_id::NVML_FI_DEV_POWER_REQUESTED_LIMIT if scope == 0 => {
+        sys::field_id::NVML_FI_DEV_POWER_DEFAULT_LIMIT if scope == 0 => {
+            Unsigned(board.power.default_w * 1000)
+        }
+        sys::field_id::NVML_FI_DEV_POWER_CURRENT_LIMIT | sys::field_id::NVML_FI_DEV_POWER_REQUESTED_LIMIT
+            if scope == 0 =>
+        {
             Unsigned(live.power_limit_w * 1000)
         }
-        sys::field_id::NVML_FI_DEV_TEMPERATURE_SHUTDOWN_TLIMIT => Signed(distance(gpu, board.thresholds.shutdown)),
-        sys::field_id::NVML_FI_DEV_TEMPERATURE_SLOWDOWN_TLIMIT => Signed(distance(gpu, board.thresholds.slowdown)),
-        sys::field_id::NVML_FI_DEV_TEMPERATURE_MEM_MAX_TLIMIT | sys::field_id::NVML_FI_DEV_TEMPERATURE_GPU_MAX_TLIMIT => Signed(0),
-        sys::field_id::NVML_FI_DEV_GET_GPU_RECOVERY_ACTION => Unsigned(live.recovery_action),
+        sys::field_id::NVML_FI_DEV_TEMPERATURE_SHUTDOWN_TLIMIT => {
+            Signed(distance(gpu, board.thresholds.shutdown))
+        }
+        sys::field_id::NVML_FI_DEV_TEMPERATURE_SLOWDOWN_TLIMIT => {
+            Signed(distance(gpu, board.thresholds.slowdown))
+        }
+        sys::field_id::NVML_FI_DEV_TEMPERATURE_MEM_MAX_TLIMIT
+        | sys::field_id::NVML_FI_DEV_TEMPERATURE_GPU_MAX_TLIMIT => Signed(0),
+        // nvidia-smi takes the number of links between two GPUs of a fabric from here.
+        sys::field_id::NVML_FI_DEV_NVSWITCH_CONNECTED_LINK_COUNT => Unsigned(switched_links(device)),
+        sys::field_id::NVML_FI_DEV_RESET_STATUS => Unsigned(c_uint::from(live.recovery_action == RESET)),
+        sys::field_id::NVML_FI_DEV_DRAIN_AND_RESET_STATUS => {
+            Unsigned(c_uint::from(live.recovery_action == DRAIN_AND_RESET))
+        }
+        sys::field_id::NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
+            if device.call.state.driver.branch() >= RECOVERY_ACTION_SINCE =>
+        {
+            Unsigned(live.recovery_action)
+        }
         _ => return Err(Failure::NOT_SUPPORTED),
     })
+}
+
+fn switched_links(device: &Device) -> c_uint {
+    let gpu = device.gpu();
+    let ends = (0..gpu.board.nvlinks).filter_map(|link| remote(&device.call.state, gpu, link));
+    let switched = ends.filter(|end| matches!(end, Remote::Switch(_))).count();
+    c_uint::try_from(switched).unwrap_or(c_uint::MAX)
 }
 
 /// A threshold as a margin relative to the highest operating temperature: negative beyond it.
@@ -108,10 +144,18 @@ fn ecc(gpu: &Gpu, id: c_uint) -> Option<Value> {
     match id {
         sys::field_id::NVML_FI_DEV_ECC_CURRENT => Some(Unsigned(c_uint::from(gpu.live.ecc_enabled))),
         sys::field_id::NVML_FI_DEV_ECC_PENDING => Some(Unsigned(c_uint::from(gpu.live.ecc_pending))),
-        sys::field_id::NVML_FI_DEV_ECC_SBE_VOL_TOTAL | sys::field_id::NVML_FI_DEV_ECC_SBE_VOL_DEV => count(false, false),
-        sys::field_id::NVML_FI_DEV_ECC_DBE_VOL_TOTAL | sys::field_id::NVML_FI_DEV_ECC_DBE_VOL_DEV => count(true, false),
-        sys::field_id::NVML_FI_DEV_ECC_SBE_AGG_TOTAL | sys::field_id::NVML_FI_DEV_ECC_SBE_AGG_DEV => count(false, true),
-        sys::field_id::NVML_FI_DEV_ECC_DBE_AGG_TOTAL | sys::field_id::NVML_FI_DEV_ECC_DBE_AGG_DEV => count(true, true),
+        sys::field_id::NVML_FI_DEV_ECC_SBE_VOL_TOTAL | sys::field_id::NVML_FI_DEV_ECC_SBE_VOL_DEV => {
+            count(false, false)
+        }
+        sys::field_id::NVML_FI_DEV_ECC_DBE_VOL_TOTAL | sys::field_id::NVML_FI_DEV_ECC_DBE_VOL_DEV => {
+            count(true, false)
+        }
+        sys::field_id::NVML_FI_DEV_ECC_SBE_AGG_TOTAL | sys::field_id::NVML_FI_DEV_ECC_SBE_AGG_DEV => {
+            count(false, true)
+        }
+        sys::field_id::NVML_FI_DEV_ECC_DBE_AGG_TOTAL | sys::field_id::NVML_FI_DEV_ECC_DBE_AGG_DEV => {
+            count(true, true)
+        }
         _ => None,
     }
 }

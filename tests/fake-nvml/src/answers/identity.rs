@@ -181,6 +181,7 @@ pub(crate) fn pci_extended(device: &Device, info: Out<sys::nvmlPciInfoExt_v1_t>)
     answer.pciSubSystemId = u32::from(board.pci_subsystem) << 16 | NVIDIA;
     answer.baseClass = CLASS_3D;
     answer.subClass = 0x02;
-    answer.busId = characters(&format!("{:08X}:{:02X}:{:02X}.{:X}", pci.domain, pci.bus, pci.device, pci.function));
+    answer.busId =
+        characters(&format!("{:08X}:{:02X}:{:02X}.{:X}", pci.domain, pci.bus, pci.device, pci.function));
     info.set(answer)
 }

@@ -76,7 +76,7 @@ pub(crate) fn remote(state: &NodeState, gpu: &Gpu, link: u32) -> Option<Remote> 
     None
 }
 
-fn checked<'a>(device: &'a Device, link: c_uint) -> Result<&'a Gpu, Failure> {
+fn checked(device: &Device, link: c_uint) -> Result<&Gpu, Failure> {
     let gpu = device.gpu();
     match link {
         _ if link >= MAX_LINKS => Err(Failure::INVALID_ARGUMENT),

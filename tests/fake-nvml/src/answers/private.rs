@@ -5,13 +5,13 @@
 
 #![expect(unsafe_code, reason = "a C table of C functions")]
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_char, c_int, c_uint};
 
+use fake_node::model::event;
 use fake_node::symbols::Function;
 
-use crate::abi::{Answer, Failure, Handle, Out, sys};
+use crate::abi::{Answer, Failure, Handle, Out, Text, characters, sys};
 use crate::call::{self, Device};
-use crate::session;
 
 /// nvidia-smi's table, 6c3efec4-8fc9-4e6c-a327-ee696e12f7c4.
 const SMI_TABLE: [u8; 16] =
@@ -34,13 +34,14 @@ static TABLE: Table = Table { size: SIZE, entries: entries() };
 
 const fn entries() -> [Entry; PLACES - 1] {
     let mut entries: [Entry; PLACES - 1] = [entry(unknown as *const ()); PLACES - 1];
-    entries[26 - 1] = entry(trace as *const ());
+    entries[23 - 1] = entry(common_ancestor as *const ());
+    entries[26 - 1] = entry(say_nothing as *const ());
     entries[81 - 1] = entry(handle_by_index as *const ());
     entries[192 - 1] = entry(set_compute_policy as *const ());
-    entries[193 - 1] = entry(get_compute_policy as *const ());
-    entries[213 - 1] = entry(process_list as *const ());
-    entries[214 - 1] = entry(process_list as *const ());
-    entries[215 - 1] = entry(process_list as *const ());
+    entries[193 - 1] = entry(get_compute_policies as *const ());
+    entries[213 - 1] = entry(compute_processes as *const ());
+    entries[214 - 1] = entry(mps_processes as *const ());
+    entries[215 - 1] = entry(graphics_processes as *const ());
     entries[230 - 1] = entry(host_pcie_generation as *const ());
     entries
 }
@@ -62,15 +63,13 @@ fn private(device: Handle, body: impl FnOnce(&Device) -> Answer) -> sys::nvmlRet
     call::device(FUNCTION, device, body)
 }
 
-/// A place of unknown meaning. Answering success and a zero satisfies nvidia-smi; the zero is written only if the
-/// first argument shows that the second is an out-parameter.
-extern "C" fn unknown(first: Handle, second: Out<c_uint>) -> sys::nvmlReturn_t {
-    let known = session::current().is_ok_and(|session| session.slot(first).is_some());
-    if known { private(first, |_| second.set(0)) } else { sys::nvmlReturn_enum_NVML_SUCCESS }
+/// A place of unknown meaning. nvidia-smi prints N/A for what it would have said.
+extern "C" fn unknown() -> sys::nvmlReturn_t {
+    sys::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED
 }
 
 /// Takes two texts, it seems for a trace.
-extern "C" fn trace() -> sys::nvmlReturn_t {
+extern "C" fn say_nothing() -> sys::nvmlReturn_t {
     sys::nvmlReturn_enum_NVML_SUCCESS
 }
 
@@ -78,32 +77,93 @@ extern "C" fn handle_by_index(index: c_uint, device: Out<Handle>, _: c_uint) -> 
     call::system(FUNCTION, |call| super::system::by_index(call, index, device))
 }
 
-/// What `compute-policy --set-timeslice` hands over.
+/// One compute policy and its value. The time slice is the only policy.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct ComputePolicy {
-    kind: c_int,
+    kind: c_uint,
     value: c_uint,
 }
 
+const TIME_SLICE: c_uint = 0;
+
+/// What `compute-policy -l` gets for a GPU. nvidia-smi prints as many policies as are counted.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ComputePolicies {
+    count: c_uint,
+    policies: [ComputePolicy; 1],
+}
+
+/// `compute-policy --set-timeslice`: 0 default, 1 short, 2 medium, 3 long.
 extern "C" fn set_compute_policy(device: Handle, policy: Out<ComputePolicy>, _: c_int) -> sys::nvmlReturn_t {
     private(device, |device| {
         let policy = policy.get()?;
+        if policy.kind != TIME_SLICE || policy.value > 3 {
+            return Err(Failure::INVALID_ARGUMENT);
+        }
         device.change(|gpu| gpu.live.time_slice = policy.value)
     })
 }
 
-extern "C" fn get_compute_policy(device: Handle, policy: Out<ComputePolicy>) -> sys::nvmlReturn_t {
+extern "C" fn get_compute_policies(device: Handle, policies: Out<ComputePolicies>) -> sys::nvmlReturn_t {
     private(device, |device| {
-        let mut answer = policy.get()?;
-        answer.value = device.gpu().live.time_slice;
-        policy.set(answer)
+        let policy = ComputePolicy { kind: TIME_SLICE, value: device.gpu().live.time_slice };
+        policies.set(ComputePolicies { count: 1, policies: [policy] })
     })
 }
 
-/// Process lists in a format of their own: always empty.
-extern "C" fn process_list(device: Handle, count: Out<c_uint>, _: *mut c_void) -> sys::nvmlReturn_t {
+/// A program, as nvidia-smi lists it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Process {
+    pid: c_uint,
+    used_bytes: u64,
+    gpu_instance: c_uint,
+    compute_instance: c_uint,
+    unknown: u64,
+    name: [c_char; 4096],
+}
+
+extern "C" fn compute_processes(device: Handle, count: Out<c_uint>, list: Out<Process>) -> sys::nvmlReturn_t {
+    private(device, |device| list_processes(device, false, count, list))
+}
+
+extern "C" fn graphics_processes(
+    device: Handle,
+    count: Out<c_uint>,
+    list: Out<Process>,
+) -> sys::nvmlReturn_t {
+    private(device, |device| list_processes(device, true, count, list))
+}
+
+/// nvidia-smi has room for 500.
+fn list_processes(device: &Device, graphics: bool, count: Out<c_uint>, list: Out<Process>) -> Answer {
+    let of_kind = device.gpu().live.processes.iter().filter(|process| process.graphics == graphics);
+    let mut listed = 0;
+    for (index, process) in of_kind.take(500).enumerate() {
+        let item = Process {
+            pid: process.pid,
+            used_bytes: process.memory_mib << 20,
+            gpu_instance: event::NO_INSTANCE,
+            compute_instance: event::NO_INSTANCE,
+            unknown: 0,
+            name: characters(&process.name),
+        };
+        list.set_at(index, item)?;
+        listed += 1;
+    }
+    count.set(listed)
+}
+
+/// No MPS server runs on the fake node.
+extern "C" fn mps_processes(device: Handle, count: Out<c_uint>) -> sys::nvmlReturn_t {
     private(device, |_| count.set(0))
+}
+
+/// How near two PCI devices are to each other, for `topo -m`.
+extern "C" fn common_ancestor(left: Text, right: Text, level: Out<c_uint>) -> sys::nvmlReturn_t {
+    call::system(FUNCTION, |call| super::topology::of_pci_devices(call, left, right, level))
 }
 
 extern "C" fn host_pcie_generation(device: Handle, generation: Out<c_uint>) -> sys::nvmlReturn_t {

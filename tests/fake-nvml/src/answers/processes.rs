@@ -26,7 +26,12 @@ fn list_v1(device: &Device, graphics: bool, count: Out<c_uint>, infos: Out<Proce
     fill(count, infos, &list)
 }
 
-fn list(device: &Device, graphics: bool, count: Out<c_uint>, infos: Out<sys::nvmlProcessInfo_v2_t>) -> Answer {
+fn list(
+    device: &Device,
+    graphics: bool,
+    count: Out<c_uint>,
+    infos: Out<sys::nvmlProcessInfo_v2_t>,
+) -> Answer {
     let list: Vec<sys::nvmlProcessInfo_v2_t> = of_kind(device, graphics)
         .map(|process| sys::nvmlProcessInfo_v2_t {
             pid: process.pid,

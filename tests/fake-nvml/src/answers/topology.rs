@@ -2,9 +2,10 @@
 
 use std::ffi::{c_int, c_uint, c_ulong};
 
-use fake_node::model::Gpu;
+use fake_node::layout;
+use fake_node::model::{Gpu, PciAddress};
 
-use crate::abi::{Answer, Failure, Handle, Out, fill, sys};
+use crate::abi::{Answer, Failure, Handle, Out, Text, fill, sys};
 use crate::answers::links::{Remote, remote};
 use crate::call::{Call, Device};
 
@@ -33,6 +34,20 @@ fn level(left: (usize, &Gpu), right: (usize, &Gpu)) -> c_uint {
 pub(crate) fn common_ancestor(device: &Device, other: Handle, answer: Out<c_uint>) -> Answer {
     let other = device.call.other(other)?;
     answer.set(level((device.slot, device.gpu()), other))
+}
+
+/// The same for two PCI addresses in nvidia-smi's private counting: 0 one bridge, 1 several, 2 host bridge, 3 NUMA
+/// node, 4 further. A device that is no GPU is as far as can be.
+pub(crate) fn of_pci_devices(call: &Call, left: Text, right: Text, answer: Out<c_uint>) -> Answer {
+    let gpu = |text: Text| {
+        let pci: PciAddress = text.read()?.parse().map_err(|_| Failure::INVALID_ARGUMENT)?;
+        Ok(call.state.gpus.iter().enumerate().find(|(_, gpu)| gpu.pci == pci))
+    };
+    let level = match (gpu(left)?, gpu(right)?) {
+        (Some(left), Some(right)) => level(left, right),
+        _ => sys::nvmlGpuLevel_enum_NVML_TOPOLOGY_SYSTEM,
+    };
+    answer.set((level / 10).saturating_sub(1))
 }
 
 pub(crate) fn nearest(device: &Device, wanted: c_uint, count: Out<c_uint>, gpus: Out<Handle>) -> Answer {
@@ -102,11 +117,7 @@ fn cpus(call: &Call, gpu: &Gpu) -> Vec<c_uint> {
 
 /// "0-3,8" to 0, 1, 2, 3, 8.
 fn expand(list: &str) -> Vec<c_uint> {
-    let ranges = list.split(',').filter_map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
-    });
-    ranges.flatten().collect()
+    layout::cpu_ranges(list).unwrap_or_default().into_iter().flat_map(|(first, last)| first..=last).collect()
 }
 
 /// Writes numbers as a bit mask of `words` machine words.
@@ -126,7 +137,12 @@ pub(crate) fn cpu_affinity(device: &Device, words: c_uint, set: Out<c_ulong>) ->
     mask(&cpus(&device.call, device.gpu()), words, set)
 }
 
-pub(crate) fn cpu_affinity_scoped(device: &Device, words: c_uint, set: Out<c_ulong>, scope: c_uint) -> Answer {
+pub(crate) fn cpu_affinity_scoped(
+    device: &Device,
+    words: c_uint,
+    set: Out<c_ulong>,
+    scope: c_uint,
+) -> Answer {
     if scope > 1 {
         return Err(Failure::INVALID_ARGUMENT);
     }
