@@ -1,0 +1,100 @@
+//! Brings what the other commands need: Debian packages, Rust components, cargo-deny, the foreign clients.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use fs_err as fs;
+
+use crate::debian::Package;
+use crate::{clients, command, debian, store, wheels};
+
+/// The version of cargo-deny. It is built from its source: nobody whom we know publishes it ready-made where a
+/// package manager checks what it fetches.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Something that a step cannot run without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    Rustfmt,
+    Clippy,
+    CargoDeny,
+    Shellcheck,
+    ForeignClients,
+}
+
+impl Need {
+    /// Everything there is.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Rustfmt, Self::Clippy, Self::CargoDeny, Self::Shellcheck, Self::ForeignClients];
+}
+
+/// Provides what is asked for; does and says nothing about what is there already.
+pub(crate) fn provide(needs: &[Need]) -> Result<()> {
+    debian::install(&missing_packages(needs))?;
+    add_rust_components(needs)?;
+    if needs.contains(&Need::CargoDeny) {
+        cargo_deny()?;
+    }
+    if needs.contains(&Need::ForeignClients) {
+        clients::ensure()?;
+    }
+    Ok(())
+}
+
+fn missing_packages(needs: &[Need]) -> Vec<Package> {
+    let mut packages = Vec::new();
+    if needs.contains(&Need::Shellcheck) && !command::succeeds(Command::new("shellcheck").arg("--version")) {
+        packages.push(Package { name: "shellcheck", why: "checks the shell scripts" });
+    }
+    if needs.contains(&Need::ForeignClients) && wheels::python().is_none() {
+        packages.push(Package { name: "python3", why: "runs NVIDIA's Python binding of NVML in tests" });
+        packages.push(Package { name: "python3-pip", why: "fetches that binding" });
+    }
+    if needs.contains(&Need::ForeignClients) {
+        if !Path::new(clients::KEYRING).exists() {
+            let why = "proves what comes from Debian: NVIDIA's nvidia-smi, for tests";
+            packages.push(Package { name: "debian-archive-keyring", why });
+        }
+        if debian::mirror_needs_installer() {
+            packages.push(Package { name: "debootstrap", why: "knows where Debian's archive is" });
+        }
+    }
+    packages
+}
+
+fn add_rust_components(needs: &[Need]) -> Result<()> {
+    let mut missing = Vec::new();
+    for (need, component, subcommand) in
+        [(Need::Rustfmt, "rustfmt", "fmt"), (Need::Clippy, "clippy", "clippy")]
+    {
+        if needs.contains(&need) && !command::succeeds(Command::new("cargo").args([subcommand, "--version"]))
+        {
+            missing.push(component);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("The Rust toolchain lacks {}; the checks need them.", missing.join(" and "));
+    command::run_aside(Command::new("rustup").args(["component", "add"]).args(missing))
+        .context("install these components as you installed Rust, then run this command again")
+}
+
+/// The path of cargo-deny at the pinned version.
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    let folder = store::folder(&format!("cargo-deny-{CARGO_DENY}"), |folder| {
+        eprintln!(
+            "Building cargo-deny {CARGO_DENY}, once on this machine: it checks licences and sources of \
+             dependencies. It takes a few minutes."
+        );
+        let target = folder.join("target");
+        let mut install = Command::new("cargo");
+        // An unoptimised build takes a third of the time, and the check itself seconds either way.
+        install.args(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug"]);
+        install.arg("--root").arg(folder).arg("--target-dir").arg(&target);
+        command::run_aside(&mut install)?;
+        Ok(fs::remove_dir_all(target)?)
+    })?;
+    Ok(folder.join("bin/cargo-deny"))
+}
