@@ -1,0 +1,173 @@
+//! Looks at a shared library's ELF header before the dynamic loader does, because the loader's messages name
+//! neither the reason nor the remedy, and because it maps a truncated file and lets the process die of SIGBUS.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use thiserror::Error;
+
+/// Size of a 64-bit ELF header, and of one entry of its program header table.
+const HEADER: usize = 64;
+const SEGMENT: usize = 56;
+/// More program headers than this are not read. Libraries have about ten.
+const MOST_SEGMENTS: u16 = 128;
+
+const CLASS_64: u8 = 2;
+const LITTLE_ENDIAN: u8 = 1;
+const TYPE_SHARED: u16 = 3;
+const SEGMENT_LOAD: u32 = 1;
+const MACHINE_X86_64: u16 = 62;
+const MACHINE_AARCH64: u16 = 183;
+
+/// The machine that this program was built for.
+const OUR_MACHINE: u16 = if cfg!(target_arch = "aarch64") { MACHINE_AARCH64 } else { MACHINE_X86_64 };
+
+/// Why a file cannot be loaded as a shared library.
+#[derive(Debug, Error)]
+pub(super) enum ElfError {
+    /// It cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// It has no bytes.
+    #[error("the file is empty; the driver's installation is incomplete")]
+    Empty,
+    /// It does not begin as ELF files do.
+    #[error("it is not a shared library (no ELF header); the driver's installation is damaged")]
+    NotElf,
+    /// It is built for another machine.
+    #[error(
+        "it is built for {found}, this program for {}; give the driver root of the host itself",
+        machine(OUR_MACHINE)
+    )]
+    OtherMachine {
+        /// What it is built for.
+        found: String,
+    },
+    /// It is an ELF file of another type, such as a program.
+    #[error("it is an ELF file, but not a shared library (type {0})")]
+    NotShared(u16),
+    /// It ends before its last segment does.
+    #[error("it is cut short: {needed} bytes needed, {present} present; install the driver again")]
+    Short {
+        /// Bytes that the segments need.
+        needed: u64,
+        /// Bytes in the file.
+        present: u64,
+    },
+}
+
+/// Checks that this process can load the file as a shared library.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(super) fn check(path: &Path) -> Result<(), ElfError> {
+    let mut file = fs_err::File::open(path)?;
+    let present = file.metadata()?.len();
+    if present == 0 {
+        return Err(ElfError::Empty);
+    }
+    let mut header = Vec::with_capacity(HEADER);
+    file.by_ref().take(u64::try_from(HEADER).unwrap_or(u64::MAX)).read_to_end(&mut header)?;
+    if !header.starts_with(b"\x7fELF") || header.len() < 20 {
+        return Err(ElfError::NotElf);
+    }
+    let found = u16::from_ne_bytes([header[18], header[19]]);
+    if header[4] != CLASS_64 || header[5] != LITTLE_ENDIAN || found != OUR_MACHINE {
+        let bits = if header[4] == CLASS_64 { 64 } else { 32 };
+        return Err(ElfError::OtherMachine { found: format!("{} ({bits}-bit)", machine(found)) });
+    }
+    let kind = u16::from_ne_bytes([header[16], header[17]]);
+    if kind != TYPE_SHARED {
+        return Err(ElfError::NotShared(kind));
+    }
+    let Some(header) = header.first_chunk::<HEADER>() else {
+        return Err(short(64, present));
+    };
+    let table = u64::from_ne_bytes(part(header, 32));
+    let count = u16::from_ne_bytes(part(header, 56)).min(MOST_SEGMENTS);
+    file.seek(SeekFrom::Start(table))?;
+    let mut needed = 0;
+    for _ in 0..count {
+        let mut segment = [0; SEGMENT];
+        file.read_exact(&mut segment)
+            .map_err(|_| short(table.saturating_add(u64::from(count) * 56), present))?;
+        if u32::from_ne_bytes(part(&segment, 0)) == SEGMENT_LOAD {
+            let offset = u64::from_ne_bytes(part(&segment, 8));
+            needed = needed.max(offset.saturating_add(u64::from_ne_bytes(part(&segment, 32))));
+        }
+    }
+    if needed > present {
+        return Err(short(needed, present));
+    }
+    Ok(())
+}
+
+fn short(needed: u64, present: u64) -> ElfError {
+    ElfError::Short { needed, present }
+}
+
+/// `N` bytes of a fixed-size table. The offsets are constants inside it.
+fn part<const ALL: usize, const N: usize>(bytes: &[u8; ALL], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[at..at + N]);
+    out
+}
+
+fn machine(code: u16) -> String {
+    match code {
+        3 => "x86".into(),
+        40 => "arm".into(),
+        21 => "ppc64".into(),
+        MACHINE_X86_64 => "x86_64".into(),
+        MACHINE_AARCH64 => "aarch64".into(),
+        other => format!("ELF machine {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ELF header by the System V ABI: class, type, machine; one load segment of `bytes` bytes.
+    fn elf(class: u8, kind: u16, machine: u16, bytes: u64) -> Vec<u8> {
+        let mut file = vec![0; 120];
+        file[..4].copy_from_slice(b"\x7fELF");
+        file[4] = class;
+        file[5] = 1;
+        file[16..18].copy_from_slice(&kind.to_ne_bytes());
+        file[18..20].copy_from_slice(&machine.to_ne_bytes());
+        file[32..40].copy_from_slice(&64_u64.to_ne_bytes());
+        file[56..58].copy_from_slice(&1_u16.to_ne_bytes());
+        file[64..68].copy_from_slice(&1_u32.to_ne_bytes());
+        file[96..104].copy_from_slice(&bytes.to_ne_bytes());
+        file
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_file() {
+        let other = if cfg!(target_arch = "aarch64") { 62 } else { 183 };
+        let other_name = if cfg!(target_arch = "aarch64") { "x86_64" } else { "aarch64" };
+        let cases: [(&str, Vec<u8>, Result<(), String>); 8] = [
+            ("a library", elf(2, 3, OUR_MACHINE, 120), Ok(())),
+            ("empty", vec![], Err("the file is empty".into())),
+            ("a script", b"#!/bin/sh\n".to_vec(), Err("no ELF header".into())),
+            ("only the magic", b"\x7fELF".to_vec(), Err("no ELF header".into())),
+            ("another machine", elf(2, 3, other, 120), Err(format!("built for {other_name} (64-bit)"))),
+            ("32 bits", elf(1, 3, 3, 120), Err("built for x86 (32-bit)".into())),
+            ("a program", elf(2, 2, OUR_MACHINE, 120), Err("not a shared library (type 2)".into())),
+            ("cut short", elf(2, 3, OUR_MACHINE, 4096), Err("4096 bytes needed, 120 present".into())),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libnvidia-ml.so.1");
+        for (name, bytes, wanted) in cases {
+            fs_err::write(&path, bytes).unwrap();
+            match (check(&path), wanted) {
+                (Ok(()), Ok(())) => {}
+                (Err(error), Err(part)) => assert!(error.to_string().contains(&part), "{name}: {error}"),
+                (got, _) => panic!("{name}: {got:?}"),
+            }
+        }
+        fs_err::remove_file(&path).unwrap();
+        assert!(matches!(check(&path), Err(ElfError::Unreadable(_))), "missing");
+    }
+}
