@@ -19,6 +19,9 @@ pub const LIBRARY_VARIABLE: &str = "FAKE_NVML_LIBRARY";
 /// File name of the fake library as cargo builds it.
 const LIBRARY_NAME: &str = "libfake_nvml.so";
 
+/// Where a broken library ends: behind its headers, before the end of its code.
+const BROKEN_LENGTH: usize = 64 << 10;
+
 /// Why something with a node failed.
 #[derive(Debug, Error)]
 pub enum NodeError {
@@ -68,7 +71,7 @@ pub struct CreateOptions {
 /// What is to become of the library file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LibraryFile {
-    /// Cut off in the middle, as after a broken copy.
+    /// Cut off, as after a broken copy.
     Broken,
     /// Removed.
     Missing,
@@ -217,7 +220,8 @@ impl Node {
     /// # Errors
     /// If the state file is damaged or read-only.
     pub fn unload_driver(&self) -> Result<(), NodeError> {
-        self.update(|state| state.driver.loaded = false)
+        self.update(|state| state.driver.loaded = false)?;
+        Ok(layout::unload_module(&self.dir, &self.state()?.driver)?)
     }
 
     /// Loads the kernel module, of another version if one is given: then the driver root's files are exchanged.
@@ -243,6 +247,7 @@ impl Node {
             layout::uninstall_driver(&self.dir, &old.driver.version)?;
             self.file = StateFile::open(&path)?;
         }
+        layout::load_module(&self.dir, &driver)?;
         self.update(|state| {
             state.driver = driver;
             state.epoch += 1;
@@ -273,7 +278,7 @@ impl Node {
         }
         match wanted {
             LibraryFile::Missing => {}
-            LibraryFile::Broken => fs_err::write(&path, &whole[..whole.len() / 2])?,
+            LibraryFile::Broken => fs_err::write(&path, &whole[..whole.len().min(BROKEN_LENGTH)])?,
             LibraryFile::Restored => fs_err::write(&path, &whole)?,
         }
         Ok(())

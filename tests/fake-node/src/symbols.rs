@@ -5,9 +5,7 @@
 //! for "535 or before".
 
 /// Name and first driver branch of each function, sorted by name.
-pub const FUNCTIONS: [(&str, u16); 435] = [
-    ("nvmlCPERCursor_v1_t", 610),
-    ("nvmlClocksEventReasonAll", 555),
+pub const FUNCTIONS: [(&str, u16); 431] = [
     ("nvmlComputeInstanceDestroy", 0),
     ("nvmlComputeInstanceGetInfo", 0),
     ("nvmlComputeInstanceGetInfo_v2", 0),
@@ -280,7 +278,6 @@ pub const FUNCTIONS: [(&str, u16); 435] = [
     ("nvmlDeviceSetDefaultFanSpeed_v2", 0),
     ("nvmlDeviceSetDramEncryptionMode", 570),
     ("nvmlDeviceSetDriverModel", 0),
-    ("nvmlDeviceSetDriverModel_v2", 555),
     ("nvmlDeviceSetEccMode", 0),
     ("nvmlDeviceSetFanControlPolicy", 0),
     ("nvmlDeviceSetFanSpeed_v2", 0),
@@ -325,7 +322,6 @@ pub const FUNCTIONS: [(&str, u16); 435] = [
     ("nvmlEventSetWait", 0),
     ("nvmlEventSetWait_v2", 0),
     ("nvmlEventSetWait_v3", 615),
-    ("nvmlEventTypeAll", 555),
     ("nvmlGetBlacklistDeviceCount", 0),
     ("nvmlGetBlacklistDeviceInfoByIndex", 0),
     ("nvmlGetExcludedDeviceCount", 0),

@@ -8,7 +8,7 @@ use fake_node::model::{Effect, Gpu, NodeState};
 use fake_node::symbols::Function;
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::abi::{Answer, Failure, Handle, sys};
+use crate::abi::{Answer, Failure, Handle, Out, sys};
 use crate::session::{self, Node, Session};
 
 /// The longest that a hanging call sleeps before it looks whether its fault was cleared.
@@ -69,6 +69,24 @@ pub(crate) fn system(function: Function, body: impl FnOnce(&Call) -> Answer) -> 
     observed(function, None, false, |node| body(&begin(node)?))
 }
 
+/// A call for a GPU's handle. A GPU that is lost is listed, but its handle is refused.
+pub(crate) fn lookup(
+    function: Function,
+    handle: Out<Handle>,
+    find: impl Fn(&Call) -> Result<usize, Failure>,
+) -> sys::nvmlReturn_t {
+    // Which GPU it is decides which faults the call meets.
+    let sought = session::node().and_then(|node| find(&open(&node)?)).ok();
+    observed(function, sought, false, |node| {
+        let call = begin(node)?;
+        let slot = find(&call)?;
+        let gpu = &call.state.gpus[slot];
+        let found = call.session.handle(slot, gpu);
+        call.session.alive(found, slot, gpu)?;
+        handle.set(found)
+    })
+}
+
 /// A call for a GPU.
 pub(crate) fn device(
     function: Function,
@@ -92,14 +110,16 @@ pub(crate) fn stub(function: Function) -> sys::nvmlReturn_t {
 }
 
 fn begin(node: &Arc<Node>) -> Result<Call, Failure> {
+    let call = open(node);
+    if call.as_ref().is_err_and(|failure| *failure == Failure::UNINITIALIZED) {
+        defect_of_client(&*node.state()?, "a call before nvmlInit or after nvmlShutdown");
+    }
+    call
+}
+
+fn open(node: &Arc<Node>) -> Result<Call, Failure> {
     let state = node.state()?;
-    let session = match session::current() {
-        Ok(session) => session,
-        Err(failure) => {
-            defect_of_client(&state, "a call before nvmlInit or after nvmlShutdown");
-            return Err(failure);
-        }
-    };
+    let session = session::current()?;
     if !state.driver.loaded || state.epoch != session.epoch {
         return Err(Failure::DRIVER_NOT_LOADED);
     }

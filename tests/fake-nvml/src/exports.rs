@@ -1,7 +1,7 @@
 //! The table of all functions that the library exports.
 //!
-//! A row says what a function needs (`free`: nothing, `system`: a session, `device`: a session and a GPU, whose
-//! handle is its first argument), its other arguments, and who answers. The macro writes the C ABI around it.
+//! A row says what a function needs (`free`: nothing, `system`: a session, `lookup`: a session, and it
+//! finds a GPU's handle, `device`: a session and a GPU, whose handle is its first argument), its other arguments, and who answers. The macro writes the C ABI around it.
 //! Behind the answered functions come those that only say NOT_SUPPORTED.
 
 #![expect(unsafe_code, reason = "exports C symbols")]
@@ -33,6 +33,13 @@ macro_rules! exports {
         extern "C" fn $name($($argument: $type),*) -> sys::nvmlReturn_t {
             const FUNCTION: Function = Function::named(stringify!($name));
             call::system(FUNCTION, |call| $answer(call $(, $argument)*))
+        }
+    };
+    (@ lookup $name:ident($argument:ident: $type:ty) = $answer:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn $name($argument: $type, handle: Out<Handle>) -> sys::nvmlReturn_t {
+            const FUNCTION: Function = Function::named(stringify!($name));
+            call::lookup(FUNCTION, handle, |call| $answer(call, $argument))
         }
     };
     (@ device $name:ident($($argument:ident: $type:ty),*) = $answer:path) => {
@@ -97,13 +104,13 @@ exports! {
     system nvmlGetBlacklistDeviceCount(count: Out<c_uint>) = system::no_excluded_devices;
     system nvmlGetExcludedDeviceInfoByIndex(index: c_uint, info: Out<sys::nvmlExcludedDeviceInfo_t>) = system::excluded_device;
     system nvmlGetBlacklistDeviceInfoByIndex(index: c_uint, info: Out<sys::nvmlExcludedDeviceInfo_t>) = system::excluded_device;
-    system nvmlDeviceGetHandleByIndex(index: c_uint, handle: Out<Handle>) = system::by_index;
-    system nvmlDeviceGetHandleByIndex_v2(index: c_uint, handle: Out<Handle>) = system::by_index;
-    system nvmlDeviceGetHandleByUUID(uuid: Text, handle: Out<Handle>) = system::by_uuid;
-    system nvmlDeviceGetHandleByUUIDV(uuid: Out<sys::nvmlUUID_v1_t>, handle: Out<Handle>) = system::by_uuid_versioned;
-    system nvmlDeviceGetHandleBySerial(serial: Text, handle: Out<Handle>) = system::by_serial;
-    system nvmlDeviceGetHandleByPciBusId(pci: Text, handle: Out<Handle>) = system::by_pci;
-    system nvmlDeviceGetHandleByPciBusId_v2(pci: Text, handle: Out<Handle>) = system::by_pci;
+    lookup nvmlDeviceGetHandleByIndex(index: c_uint) = system::by_index;
+    lookup nvmlDeviceGetHandleByIndex_v2(index: c_uint) = system::by_index;
+    lookup nvmlDeviceGetHandleByUUID(uuid: Text) = system::by_uuid;
+    lookup nvmlDeviceGetHandleByUUIDV(uuid: Out<sys::nvmlUUID_v1_t>) = system::by_uuid_versioned;
+    lookup nvmlDeviceGetHandleBySerial(serial: Text) = system::by_serial;
+    lookup nvmlDeviceGetHandleByPciBusId(pci: Text) = system::by_pci;
+    lookup nvmlDeviceGetHandleByPciBusId_v2(pci: Text) = system::by_pci;
     // Identity.
     device nvmlDeviceGetName(name: Out<c_char>, length: c_uint) = identity::name;
     device nvmlDeviceGetUUID(uuid: Out<c_char>, length: c_uint) = identity::uuid;
@@ -246,8 +253,6 @@ exports! {
 
 #[rustfmt::skip]
 stubs! {
-    nvmlCPERCursor_v1_t
-    nvmlClocksEventReasonAll
     nvmlComputeInstanceDestroy
     nvmlComputeInstanceGetInfo
     nvmlComputeInstanceGetInfo_v2
@@ -390,7 +395,6 @@ stubs! {
     nvmlDeviceSetDefaultFanSpeed_v2
     nvmlDeviceSetDramEncryptionMode
     nvmlDeviceSetDriverModel
-    nvmlDeviceSetDriverModel_v2
     nvmlDeviceSetFanControlPolicy
     nvmlDeviceSetFanSpeed_v2
     nvmlDeviceSetGpcClkVfOffset
@@ -426,7 +430,6 @@ stubs! {
     nvmlEventSetGetGpuOperationalEventContextLegacyXid_v1
     nvmlEventSetRegisterGpuOperationalEvents_v1
     nvmlEventSetWait_v3
-    nvmlEventTypeAll
     nvmlGetVgpuCompatibility
     nvmlGetVgpuDriverCapabilities
     nvmlGetVgpuVersion

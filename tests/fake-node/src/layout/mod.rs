@@ -171,6 +171,24 @@ pub fn install_driver(state: &NodeState, dir: &Path, library: &Path) -> Result<(
     Ok(())
 }
 
+/// Writes what the kernel shows of a loaded driver.
+///
+/// # Errors
+///
+/// A file could not be written.
+pub fn load_module(dir: &Path, driver: &Driver) -> Result<(), LayoutError> {
+    module_trees(dir, driver).into_iter().try_for_each(|(root, tree)| tree.write(&root, NodeKind::Record))
+}
+
+/// Removes what the kernel shows only of a loaded driver.
+///
+/// # Errors
+///
+/// A file could not be removed.
+pub fn unload_module(dir: &Path, driver: &Driver) -> Result<(), LayoutError> {
+    module_trees(dir, driver).into_iter().try_for_each(|(root, tree)| tree.remove(&root, |_, _| true))
+}
+
 /// Removes everything that bears this driver version, and leaves what another version has replaced. The state
 /// file stays, and with it its folder: move it to the next version's folder first.
 ///
@@ -215,11 +233,12 @@ fn gpu_trees(dir: &Path, state: &NodeState, gpu: &Gpu) -> [(PathBuf, Tree); 3] {
 
 fn driver_trees(dir: &Path, driver: &Driver, library: &Path) -> [(PathBuf, Tree); 3] {
     let root = driver_root::versioned(&driver.version, driver.branch(), library);
-    [
-        (dir.join("driver"), root),
-        (dir.join("proc"), procfs::versioned(driver)),
-        (dir.join("sys"), sysfs::versioned(driver)),
-    ]
+    let [proc, sys] = module_trees(dir, driver);
+    [(dir.join("driver"), root), proc, sys]
+}
+
+fn module_trees(dir: &Path, driver: &Driver) -> [(PathBuf, Tree); 2] {
+    [(dir.join("proc"), procfs::versioned(driver)), (dir.join("sys"), sysfs::versioned(driver))]
 }
 
 /// Whether character devices of use can be made here: as root, and not on a file system mounted with nodev,

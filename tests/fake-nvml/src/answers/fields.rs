@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_uint};
 use fake_node::model::Gpu;
 
 use crate::abi::{Answer, Failure, Out, sys};
-use crate::answers::links::{Remote, remote};
+use crate::answers::links::{NVLINK_VERSION, Remote, remote};
 use crate::answers::memory::ecc_count;
 use crate::answers::power::margin_of;
 use crate::call::Device;
@@ -79,7 +79,7 @@ fn field(device: &Device, id: c_uint, scope: c_uint) -> Result<Value, Failure> {
         sys::field_id::NVML_FI_DEV_NVLINK_GET_STATE if scope < board.nvlinks => {
             Unsigned(c_uint::from(remote(&device.call.state, gpu, scope).is_some()))
         }
-        sys::field_id::NVML_FI_DEV_NVLINK_GET_VERSION if scope < board.nvlinks => Unsigned(4),
+        sys::field_id::NVML_FI_DEV_NVLINK_GET_VERSION if scope < board.nvlinks => Unsigned(NVLINK_VERSION),
         sys::field_id::NVML_FI_DEV_PCIE_REPLAY_COUNTER
         | sys::field_id::NVML_FI_DEV_PCIE_REPLAY_ROLLOVER_COUNTER => Unsigned(0),
         sys::field_id::NVML_FI_DEV_REMAPPED_COR => Unsigned(live.remapped.corrected),

@@ -8,8 +8,9 @@ use crate::abi::{Answer, Failure, Out, characters, struct_version, sys};
 use crate::answers::flag;
 use crate::call::Device;
 
-/// NVLink generation of all Hopper boards, as `nvmlDeviceGetNvLinkVersion` counts.
-const NVLINK_VERSION: c_uint = 4;
+/// What `nvmlDeviceGetNvLinkVersion` says for NVLink 4. nvml.h has 6 for it; H100 boards were seen to answer 7, the
+/// kernel driver's own number.
+pub(super) const NVLINK_VERSION: c_uint = 7;
 /// The most links that NVML 12 knows: others are no links at all.
 const MAX_LINKS: u32 = 18;
 

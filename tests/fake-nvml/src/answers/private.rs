@@ -74,7 +74,7 @@ extern "C" fn say_nothing() -> sys::nvmlReturn_t {
 }
 
 extern "C" fn handle_by_index(index: c_uint, device: Out<Handle>, _: c_uint) -> sys::nvmlReturn_t {
-    call::system(FUNCTION, |call| super::system::by_index(call, index, device))
+    call::lookup(FUNCTION, device, |call| super::system::by_index(call, index))
 }
 
 /// One compute policy and its value. The time slice is the only policy.

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_uint};
 
 use fake_node::model::{Gpu, NodeState, PciAddress};
 
-use crate::abi::{Answer, Failure, Handle, Out, Text, sys};
+use crate::abi::{Answer, Failure, Out, Text, sys};
 use crate::call::Call;
 use crate::session::{self, Node};
 
@@ -66,46 +66,37 @@ pub(crate) fn excluded_device(_: &Call, _: c_uint, _: Out<sys::nvmlExcludedDevic
     Err(Failure::INVALID_ARGUMENT)
 }
 
-pub(crate) fn by_index(call: &Call, index: c_uint, device: Out<Handle>) -> Answer {
+pub(crate) fn by_index(call: &Call, index: c_uint) -> Result<usize, Failure> {
     let index = usize::try_from(index).unwrap_or(usize::MAX);
-    let slot = *call.session.listed.get(index).ok_or(Failure::INVALID_ARGUMENT)?;
-    give(call, slot, device)
+    call.session.listed.get(index).copied().ok_or(Failure::INVALID_ARGUMENT)
 }
 
-pub(crate) fn by_uuid(call: &Call, uuid: Text, device: Out<Handle>) -> Answer {
+pub(crate) fn by_uuid(call: &Call, uuid: Text) -> Result<usize, Failure> {
     let uuid = uuid.read()?;
-    give(call, find(call, |gpu| gpu.uuid == uuid)?, device)
+    find(call, |gpu| gpu.uuid == uuid)
 }
 
-pub(crate) fn by_serial(call: &Call, serial: Text, device: Out<Handle>) -> Answer {
+pub(crate) fn by_serial(call: &Call, serial: Text) -> Result<usize, Failure> {
     let serial = serial.read()?;
-    give(call, find(call, |gpu| gpu.serial == serial)?, device)
+    find(call, |gpu| gpu.serial == serial)
 }
 
 /// Any spelling of a PCI address, with or without domain.
-pub(crate) fn by_pci(call: &Call, pci: Text, device: Out<Handle>) -> Answer {
+pub(crate) fn by_pci(call: &Call, pci: Text) -> Result<usize, Failure> {
     let pci: PciAddress = pci.read()?.parse().map_err(|_| Failure::INVALID_ARGUMENT)?;
-    give(call, find(call, |gpu| gpu.pci == pci)?, device)
+    find(call, |gpu| gpu.pci == pci)
 }
 
-pub(crate) fn by_uuid_versioned(call: &Call, uuid: Out<sys::nvmlUUID_v1_t>, device: Out<Handle>) -> Answer {
+pub(crate) fn by_uuid_versioned(call: &Call, uuid: Out<sys::nvmlUUID_v1_t>) -> Result<usize, Failure> {
     let uuid = uuid.get()?;
     if uuid.version != crate::abi::struct_version::<sys::nvmlUUID_v1_t>(1) {
         return Err(Failure::ARGUMENT_VERSION);
     }
     let wanted = crate::abi::uuid_of(&uuid)?;
-    give(call, find(call, |gpu| gpu.uuid == wanted)?, device)
+    find(call, |gpu| gpu.uuid == wanted)
 }
 
 fn find(call: &Call, wanted: impl Fn(&Gpu) -> bool) -> Result<usize, Failure> {
     let listed = &call.session.listed;
     listed.iter().copied().find(|slot| wanted(&call.state.gpus[*slot])).ok_or(Failure::NOT_FOUND)
-}
-
-/// A GPU that is lost is listed, but its handle is refused.
-fn give(call: &Call, slot: usize, device: Out<Handle>) -> Answer {
-    let gpu = &call.state.gpus[slot];
-    let handle = call.session.handle(slot, gpu);
-    call.session.alive(handle, slot, gpu)?;
-    device.set(handle)
 }
