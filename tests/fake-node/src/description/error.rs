@@ -46,7 +46,7 @@ pub struct Mistake {
     pub line: Option<u64>,
     /// The column, counted from 1.
     pub column: Option<u64>,
-    /// The field, e.g. "gpus[3].uuid".
+    /// The field, e.g. `gpus[3].uuid`.
     pub field: String,
     /// What is wrong with it.
     pub what: String,

@@ -7,7 +7,7 @@
 //! DIR/proc, DIR/sys      what the kernel shows
 //! ```
 //!
-//! Each module renders its part as data ([`tree::Tree`]); one function writes it.
+//! Each module renders its part as data (`tree::Tree`); one function writes it.
 
 mod cpu_list;
 mod devices;
