@@ -101,7 +101,7 @@ struct Source {
     /// The library to ask; without it the one that the dynamic linker would load.
     #[arg(long)]
     library: Option<PathBuf>,
-    /// Where to write the recording [default: hardware-fixtures/<product>-<driver>.json].
+    /// Where to write the recording (default: `hardware-fixtures/<product>-<driver>.json`).
     #[arg(long)]
     out: Option<PathBuf>,
     /// Replace UUIDs, serial numbers and host names by placeholders.
