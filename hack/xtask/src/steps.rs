@@ -12,6 +12,9 @@ use crate::setup::{self, Need};
 use crate::summary::{Count, Outcome, Report, Summary};
 use crate::{clients, command, edges};
 
+/// Also the tests that need what the set-up fetched.
+const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients";
+
 /// A step of `cargo xtask test`, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Step {
@@ -70,7 +73,9 @@ impl Step {
         let result = match self {
             Self::Setup => setup::provide(needs),
             Self::Format => cargo(&["fmt", "--all", "--check"]),
-            Self::Clippy => cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+            Self::Clippy => {
+                cargo(&["clippy", "--workspace", "--all-targets", ALL_TESTS, "--", "-D", "warnings"])
+            }
             Self::Deny => deny(),
             Self::Edges => edges::check(),
             Self::Shellcheck => shellcheck(),
@@ -127,7 +132,7 @@ fn deny() -> Result<()> {
 }
 
 fn build(long: bool) -> Result<()> {
-    cargo(&["build", "--workspace", "--all-targets"])?;
+    cargo(&["build", "--workspace", "--all-targets", ALL_TESTS])?;
     if long {
         let mut arguments = vec!["build".to_owned(), "--profile=dist".to_owned()];
         arguments.extend(edges::shipped_programs()?.iter().map(|package| format!("--package={package}")));
@@ -140,7 +145,7 @@ fn tests(long: bool) -> (Result<()>, Count) {
     let mut count = Count::default();
     let result = clients::ensure().and_then(|clients| {
         let mut cargo = Command::new("cargo");
-        cargo.args(["test", "--workspace", "--no-fail-fast"]).envs(clients.environment());
+        cargo.args(["test", "--workspace", "--no-fail-fast", ALL_TESTS]).envs(clients.environment());
         if long {
             cargo.args(["--", "--include-ignored"]);
         }

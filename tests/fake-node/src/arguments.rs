@@ -109,12 +109,13 @@ pub(crate) enum Inject {
         #[arg(long)]
         uuid: Option<String>,
     },
-    /// ECC errors.
+    /// ECC errors, of one kind or both.
+    #[command(group = ArgGroup::new("errors").required(true).multiple(true))]
     Ecc {
         gpu: GpuSelector,
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, group = "errors")]
         corrected: u64,
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, group = "errors")]
         uncorrected: u64,
     },
     /// Remapped rows.

@@ -1,8 +1,10 @@
 //! What can be done to a node while programs use it.
 
+use std::fmt;
+
 use thiserror::Error;
 
-use crate::model::{Effect, Fault, Gpu, NodeState, PciAddress, Presence, Process, event};
+use crate::model::{Effect, Fault, Gpu, NodeState, PciAddress, Presence, Process, event, is_gpu_uuid};
 use crate::state_file::MAX_FAULTS;
 use crate::symbols::Function;
 
@@ -38,6 +40,16 @@ impl std::str::FromStr for GpuSelector {
             text.parse().map(Self::Pci).map_err(|_| {
                 format!("'{text}' is no GPU: give its position (0), its UUID (GPU-…) or PCI address")
             })
+        }
+    }
+}
+
+impl fmt::Display for GpuSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(slot) => slot.fmt(f),
+            Self::Uuid(uuid) => uuid.fmt(f),
+            Self::Pci(pci) => pci.fmt(f),
         }
     }
 }
@@ -148,8 +160,8 @@ pub enum Injection {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InjectError {
     /// The selector matches nothing.
-    #[error("the node has no GPU {0}; it has: {1}")]
-    NoSuchGpu(String, String),
+    #[error("the node has no GPU {0}; it has {1}")]
+    NoSuchGpu(GpuSelector, String),
     /// The function does not exist.
     #[error("there is no NVML function {0}; give its full name, e.g. nvmlDeviceGetName, or '*'")]
     NoSuchFunction(String),
@@ -159,6 +171,15 @@ pub enum InjectError {
     /// Nothing to clear.
     #[error("no fault {0} is set")]
     NoSuchFault(u16),
+    /// No UUID that a GPU could have.
+    #[error("'{0}' is not the UUID of a GPU; write GPU- and a UUID in lower case")]
+    NoUuid(String),
+    /// Another GPU has the UUID.
+    #[error("the GPU at {1} has the UUID {0} already; choose another")]
+    UuidTaken(String, PciAddress),
+    /// Nothing to end.
+    #[error("no process {1} uses the GPU {0}")]
+    NoSuchProcess(GpuSelector, u32),
 }
 
 impl NodeState {
@@ -174,8 +195,11 @@ impl NodeState {
         };
         self.gpus.iter().enumerate().find(|(slot, gpu)| matches(*slot, gpu)).map(|(slot, _)| slot).ok_or_else(
             || {
-                let present: Vec<String> = self.gpus.iter().map(|gpu| gpu.pci.to_string()).collect();
-                InjectError::NoSuchGpu(format!("{selector:?}"), present.join(", "))
+                let present = self.gpus.iter().enumerate();
+                let present: Vec<String> =
+                    present.map(|(slot, gpu)| format!("{slot} ({}, {})", gpu.pci, gpu.uuid)).collect();
+                let present = if present.is_empty() { "none".into() } else { present.join(", ") };
+                InjectError::NoSuchGpu(selector.clone(), present)
             },
         )
     }
@@ -195,6 +219,9 @@ impl NodeState {
             Injection::OffTheBus(gpu) => self.lose(gpu, Presence::Removed)?,
             Injection::Returned { gpu, uuid } => {
                 let slot = self.slot(gpu)?;
+                if let Some(uuid) = uuid {
+                    self.check_new_uuid(slot, uuid)?;
+                }
                 let gpu = &mut self.gpus[slot];
                 gpu.live.presence = Presence::Present;
                 gpu.live.generation += 1;
@@ -212,10 +239,12 @@ impl NodeState {
             Injection::Ecc { gpu, corrected, uncorrected } => {
                 let slot = self.slot(gpu)?;
                 let ecc = &mut self.gpus[slot].live.ecc;
-                ecc.volatile_corrected += corrected;
-                ecc.aggregate_corrected += corrected;
-                ecc.volatile_uncorrected += uncorrected;
-                ecc.aggregate_uncorrected += uncorrected;
+                for count in [&mut ecc.volatile_corrected, &mut ecc.aggregate_corrected] {
+                    *count = count.saturating_add(*corrected);
+                }
+                for count in [&mut ecc.volatile_uncorrected, &mut ecc.aggregate_uncorrected] {
+                    *count = count.saturating_add(*uncorrected);
+                }
                 if *corrected > 0 {
                     self.happens(slot, event::SINGLE_BIT_ECC, 0);
                 }
@@ -227,7 +256,7 @@ impl NodeState {
             Injection::RemappedRows { gpu, uncorrected, pending, failure } => {
                 let slot = self.slot(gpu)?;
                 let rows = &mut self.gpus[slot].live.remapped;
-                rows.uncorrected += uncorrected;
+                rows.uncorrected = rows.uncorrected.saturating_add(*uncorrected);
                 rows.pending = *pending;
                 rows.failure = *failure;
             }
@@ -249,9 +278,12 @@ impl NodeState {
                     return Err(InjectError::NoSuchFunction(call.clone()));
                 }
                 let slot = gpu.as_ref().map(|gpu| self.slot(gpu)).transpose()?;
+                let counter = |id: u16| id % MAX_FAULTS;
                 let id = (0..MAX_FAULTS)
-                    .find(|id| self.faults.iter().all(|fault| fault.id != *id))
+                    .map(|step| self.next_fault.wrapping_add(step))
+                    .find(|id| self.faults.iter().all(|fault| counter(fault.id) != counter(*id)))
                     .ok_or(InjectError::TooManyFaults)?;
+                self.next_fault = id.wrapping_add(1);
                 let fault =
                     Fault { id, call: call.clone(), slot, after: *after, times: *times, effect: *effect };
                 self.faults.push(fault);
@@ -267,7 +299,8 @@ impl NodeState {
             }
             Injection::FabricInProgress { seconds } => {
                 for gpu in self.gpus.iter_mut().filter(|gpu| gpu.board.fabric) {
-                    gpu.live.fabric_complete_at_ns = now_ns + seconds * 1_000_000_000;
+                    gpu.live.fabric_complete_at_ns =
+                        now_ns.saturating_add(seconds.saturating_mul(1_000_000_000));
                 }
             }
             Injection::ProcessStarts { gpu, process } => {
@@ -276,7 +309,12 @@ impl NodeState {
             }
             Injection::ProcessEnds { gpu, pid } => {
                 let slot = self.slot(gpu)?;
-                self.gpus[slot].live.processes.retain(|process| process.pid != *pid);
+                let processes = &mut self.gpus[slot].live.processes;
+                let before = processes.len();
+                processes.retain(|process| process.pid != *pid);
+                if processes.len() == before {
+                    return Err(InjectError::NoSuchProcess(gpu.clone(), *pid));
+                }
             }
             Injection::Name { gpu, bytes } => {
                 let slot = self.slot(gpu)?;
@@ -285,6 +323,17 @@ impl NodeState {
             Injection::Strict(strict) => self.strict = *strict,
         }
         Ok(None)
+    }
+
+    fn check_new_uuid(&self, slot: usize, uuid: &str) -> Result<(), InjectError> {
+        if !is_gpu_uuid(uuid) {
+            return Err(InjectError::NoUuid(uuid.to_owned()));
+        }
+        let mut others = self.gpus.iter().enumerate().filter(|(other, _)| *other != slot);
+        match others.find(|(_, gpu)| gpu.uuid == uuid) {
+            Some((_, gpu)) => Err(InjectError::UuidTaken(uuid.to_owned(), gpu.pci)),
+            None => Ok(()),
+        }
     }
 
     fn lose(&mut self, gpu: &GpuSelector, presence: Presence) -> Result<(), InjectError> {

@@ -27,7 +27,8 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "a command-line tool")]
 fn say_error(error: &anyhow::Error) {
-    eprintln!("fake-node: {error:#}");
+    // The texts of errors name their causes themselves.
+    eprintln!("fake-node: {error}");
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

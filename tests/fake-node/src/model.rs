@@ -32,6 +32,9 @@ pub struct NodeState {
     pub nvswitches: Vec<PciAddress>,
     /// Faults that calls meet.
     pub faults: Vec<Fault>,
+    /// Where the search for the next fault's number begins, so that a number comes back late: a call that hangs
+    /// must not take another fault for its own.
+    pub next_fault: u16,
     /// Events that happened.
     pub events: EventLog,
 }
@@ -159,8 +162,17 @@ impl Gpu {
 
     /// Used framebuffer memory in bytes: what its processes hold.
     pub fn used_memory(&self) -> u64 {
-        self.live.processes.iter().map(|process| process.memory_mib << 20).sum()
+        let held = self.live.processes.iter().map(|process| process.memory_mib.saturating_mul(1 << 20));
+        held.fold(0, u64::saturating_add)
     }
+}
+
+/// Whether a text is "GPU-" and a UUID in lower case, as NVML prints it.
+pub fn is_gpu_uuid(text: &str) -> bool {
+    let hexadecimal = |group: &str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    text.strip_prefix("GPU-").is_some_and(|uuid| {
+        uuid.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && uuid.split('-').all(hexadecimal)
+    })
 }
 
 /// The figures of one product. Sources: the tables in the project's notes on NVML and Hopper.

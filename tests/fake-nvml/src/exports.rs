@@ -1,7 +1,8 @@
 //! The table of all functions that the library exports.
 //!
-//! A row says what a function needs (`free`: nothing, `system`: a session, `lookup`: a session, and it
-//! finds a GPU's handle, `device`: a session and a GPU, whose handle is its first argument), its other arguments, and who answers. The macro writes the C ABI around it.
+//! A row says what a function needs (`free`: nothing, `system`: a session, `lookup`: a session, and it finds a GPU's
+//! handle, `device`: a session and a GPU, whose handle is its first argument), its other arguments, and who answers.
+//! The macro writes the C ABI around it.
 //! Behind the answered functions come those that only say NOT_SUPPORTED.
 
 #![expect(unsafe_code, reason = "exports C symbols")]

@@ -8,7 +8,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::error::{DescriptionError, Mistake};
 use super::shape;
-use crate::model::{Board, EventLog, Gpu, Live, MAX_GPUS, NodeState, PciAddress, Presence};
+use crate::model::{Board, EventLog, Gpu, Live, MAX_GPUS, NodeState, PciAddress, Presence, is_gpu_uuid};
 
 /// More CPUs than any machine that takes these boards has.
 const MAX_CPUS: u32 = 8192;
@@ -82,6 +82,7 @@ impl Checker<'_> {
             gpus,
             nvswitches,
             faults: Vec::new(),
+            next_fault: 0,
             events: EventLog::default(),
         })
     }
@@ -222,12 +223,7 @@ impl Checker<'_> {
     }
 
     fn uuid(&self, given: &Spanned<String>, field: &str) -> Checked<String> {
-        let groups = given.value.strip_prefix("GPU-").map(|uuid| uuid.split('-').collect::<Vec<_>>());
-        let hexadecimal = |group: &&str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let fits = groups.is_some_and(|groups| {
-            groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(hexadecimal)
-        });
-        if !fits {
+        if !is_gpu_uuid(&given.value) {
             let what = format!("'{}' is not the UUID of a GPU", given.value);
             let remedy = "write GPU- and a UUID in lower case, like GPU-5a1f7e1c-30c4-4b60-a0d5-3c1be29b1f4e";
             return Err(self.mistake(given, field, what, remedy));

@@ -18,7 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -178,6 +178,8 @@ impl StateFile {
                 return Ok(Arc::clone(state));
             }
             let slot = self.read_slot(sequence);
+            // What was read must not be from after the second look at the sequence.
+            fence(Ordering::Acquire);
             if self.sequence() != sequence {
                 continue;
             }

@@ -105,6 +105,9 @@ fn next(call: &Call, set: SetHandle, timeout_ms: c_uint) -> Result<(Handle, Even
     loop {
         let sequence = call.node.file.sequence();
         let state = call.node.state()?;
+        if !state.driver.loaded || state.epoch != call.session.epoch {
+            return Err(Failure::DRIVER_NOT_LOADED);
+        }
         if let Some(found) = look(&mut lock(&set.0), &call.session, &state)? {
             return Ok(found);
         }

@@ -168,11 +168,40 @@ fn on_fabric(device: &Device) -> Result<c_uint, Failure> {
     Ok(fabric_state(gpu, fake_node::calls::boot_time_ns()))
 }
 
+/// `nvmlGpuFabricInfo_t`. Its state is one byte with three of padding behind it, and NVIDIA's Python binding reads
+/// all four: they are a number here, so that nothing undefined gets into them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FabricInfo {
+    cluster: [u8; 16],
+    status: c_uint,
+    clique: c_uint,
+    state: c_uint,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FabricInfoV2 {
+    version: c_uint,
+    info: FabricInfo,
+    health_mask: c_uint,
+}
+
+/// The summary is one byte and padding, like the state.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FabricInfoV3 {
+    info: FabricInfoV2,
+    health_summary: c_uint,
+}
+
 /// On one HGX node the cluster's UUID is all zeros and the clique 0.
+fn fabric(device: &Device) -> Result<FabricInfo, Failure> {
+    Ok(FabricInfo { cluster: [0; 16], status: 0, clique: 0, state: on_fabric(device)? })
+}
+
 pub(crate) fn fabric_info(device: &Device, info: Out<sys::nvmlGpuFabricInfo_t>) -> Answer {
-    let state = on_fabric(device)?;
-    let state = u8::try_from(state).map_err(|_| Failure::UNKNOWN)?;
-    info.set(sys::nvmlGpuFabricInfo_t { clusterUuid: [0; 16], status: 0, cliqueId: 0, state })
+    info.seen_as().set(fabric(device)?)
 }
 
 /// Every part of the health mask says "false": no degraded bandwidth, no recovery, no unhealthy route, no time-out.
@@ -180,29 +209,14 @@ const FABRIC_HEALTHY: c_uint = 0b10_10_10_10;
 
 pub(crate) fn fabric_info_versioned(device: &Device, info: Out<sys::nvmlGpuFabricInfo_v2_t>) -> Answer {
     let version = info.get()?.version;
-    let state = u8::try_from(on_fabric(device)?).map_err(|_| Failure::UNKNOWN)?;
+    let answer = FabricInfoV2 { version, info: fabric(device)?, health_mask: FABRIC_HEALTHY };
     if version == struct_version::<sys::nvmlGpuFabricInfo_v2_t>(2) {
-        return info.set(sys::nvmlGpuFabricInfo_v2_t {
-            version,
-            clusterUuid: [0; 16],
-            status: 0,
-            cliqueId: 0,
-            state,
-            healthMask: FABRIC_HEALTHY,
-        });
+        info.seen_as().set(answer)
+    } else if version == struct_version::<sys::nvmlGpuFabricInfo_v3_t>(3) {
+        info.seen_as().set(FabricInfoV3 { info: answer, health_summary: 1 })
+    } else {
+        Err(Failure::ARGUMENT_VERSION)
     }
-    if version == struct_version::<sys::nvmlGpuFabricInfo_v3_t>(3) {
-        return info.seen_as::<sys::nvmlGpuFabricInfo_v3_t>().set(sys::nvmlGpuFabricInfo_v3_t {
-            version,
-            clusterUuid: [0; 16],
-            status: 0,
-            cliqueId: 0,
-            state,
-            healthMask: FABRIC_HEALTHY,
-            healthSummary: 1,
-        });
-    }
-    Err(Failure::ARGUMENT_VERSION)
 }
 
 pub(crate) fn c2c(_: &Device, info: Out<sys::nvmlC2cModeInfo_v1_t>) -> Answer {

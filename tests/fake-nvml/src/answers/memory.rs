@@ -15,13 +15,13 @@ const BAR1_USED_MIB: u64 = 1;
 fn figures(gpu: &Gpu) -> (u64, u64, u64, u64) {
     let (total, reserved) = (gpu.board.memory_mib << 20, gpu.board.reserved_mib << 20);
     let used = gpu.used_memory();
-    (total, reserved, total.saturating_sub(reserved + used), used)
+    (total, reserved, total.saturating_sub(reserved.saturating_add(used)), used)
 }
 
 /// The first version counts reserved memory as used.
 pub(crate) fn info(device: &Device, memory: Out<sys::nvmlMemory_t>) -> Answer {
     let (total, reserved, free, used) = figures(device.gpu());
-    memory.set(sys::nvmlMemory_t { total, free, used: used + reserved })
+    memory.set(sys::nvmlMemory_t { total, free, used: used.saturating_add(reserved) })
 }
 
 pub(crate) fn info_v2(device: &Device, memory: Out<sys::nvmlMemory_v2_t>) -> Answer {
@@ -166,7 +166,7 @@ pub(crate) fn row_remapper_histogram(
     /// [FIELD] what healthy 80 GB boards answer.
     const BANKS: c_uint = 2560;
     let rows = device.gpu().live.remapped;
-    let used = (rows.corrected + rows.uncorrected).min(BANKS);
+    let used = rows.corrected.saturating_add(rows.uncorrected).min(BANKS);
     banks.set(sys::nvmlRowRemapperHistogramValues_t {
         max: BANKS - used,
         high: used,

@@ -13,8 +13,9 @@ pub(crate) fn init(node: &Node, state: &NodeState) -> Answer {
     session::start(node, state)
 }
 
-pub(crate) fn shutdown(_: &Node, _: &NodeState) -> Answer {
-    session::end()
+/// Without a kernel module the real library 550.163.01 lets even a shutdown that ends nothing succeed.
+pub(crate) fn shutdown(_: &Node, state: &NodeState) -> Answer {
+    session::end().or_else(|failure| if state.driver.loaded { Err(failure) } else { Ok(()) })
 }
 
 pub(crate) fn driver_version(call: &Call, version: Out<c_char>, length: c_uint) -> Answer {
