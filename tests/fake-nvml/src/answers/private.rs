@@ -63,9 +63,9 @@ fn private(device: Handle, body: impl FnOnce(&Device) -> Answer) -> sys::nvmlRet
     call::device(FUNCTION, device, body)
 }
 
-/// A place of unknown meaning. nvidia-smi prints N/A for what it would have said.
+/// A place of unknown meaning: a stub like others. nvidia-smi prints N/A for what it would have said.
 extern "C" fn unknown() -> sys::nvmlReturn_t {
-    sys::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED
+    call::stub(FUNCTION)
 }
 
 /// Takes two texts, it seems for a trace.
