@@ -14,8 +14,6 @@ const XID_OFF_THE_BUS: u64 = 79;
 const XID_DOUBLE_BIT: u64 = 48;
 /// XID "GPU recovery action changed".
 const XID_RECOVERY_ACTION: u64 = 154;
-/// The first driver branch with an event type for changed recovery actions.
-const RECOVERY_EVENT_SINCE: u16 = 575;
 
 /// Which GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,14 +222,9 @@ impl NodeState {
                 }
                 let gpu = &mut self.gpus[slot];
                 gpu.live.presence = Presence::Present;
-                gpu.live.generation += 1;
+                gpu.live.reset();
                 gpu.live.recovery_action = 0;
-                gpu.live.compute_mode = 0;
-                gpu.live.time_slice = 0;
-                gpu.live.ecc.volatile_corrected = 0;
-                gpu.live.ecc.volatile_uncorrected = 0;
                 gpu.live.remapped.pending = false;
-                gpu.live.processes.clear();
                 if let Some(uuid) = uuid {
                     gpu.uuid.clone_from(uuid);
                 }
@@ -264,7 +257,7 @@ impl NodeState {
                 let slot = self.slot(gpu)?;
                 self.gpus[slot].live.recovery_action = *action;
                 self.happens(slot, event::XID, XID_RECOVERY_ACTION);
-                if self.driver.branch() >= RECOVERY_EVENT_SINCE {
+                if self.driver.branch() >= event::RECOVERY_ACTION_SINCE {
                     self.happens(slot, event::RECOVERY_ACTION, u64::from(*action));
                 }
             }

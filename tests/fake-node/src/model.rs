@@ -319,6 +319,18 @@ pub struct Live {
     pub name_bytes: Option<Vec<u8>>,
 }
 
+impl Live {
+    /// Forgets what a GPU forgets when it is reset or its driver loaded anew. Handles from before are stale.
+    pub fn reset(&mut self) {
+        self.generation += 1;
+        self.compute_mode = 0;
+        self.time_slice = 0;
+        self.ecc.volatile_corrected = 0;
+        self.ecc.volatile_uncorrected = 0;
+        self.processes.clear();
+    }
+}
+
 /// Whether a GPU answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -462,6 +474,8 @@ pub mod event {
     pub const CLOCK: u64 = 0x10;
     /// The recovery action changed (NVML 12.9 and later).
     pub const RECOVERY_ACTION: u64 = 0x8000;
+    /// The first driver branch with that event type.
+    pub const RECOVERY_ACTION_SINCE: u16 = 575;
     /// No GPU or compute instance.
     pub const NO_INSTANCE: u32 = 0xFFFF_FFFF;
 }

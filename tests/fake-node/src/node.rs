@@ -252,14 +252,9 @@ impl Node {
             state.driver = driver;
             state.epoch += 1;
             for gpu in &mut state.gpus {
-                gpu.live.generation += 1;
-                gpu.live.compute_mode = 0;
-                gpu.live.time_slice = 0;
+                gpu.live.reset();
                 gpu.live.persistence = false;
-                gpu.live.ecc.volatile_corrected = 0;
-                gpu.live.ecc.volatile_uncorrected = 0;
                 gpu.live.energy_mj = 0;
-                gpu.live.processes.clear();
             }
         })
     }

@@ -95,6 +95,20 @@ impl<T: Copy> Out<T> {
         Ok(unsafe { self.0.add(index).read_unaligned() })
     }
 
+    /// Reads a versioned struct. Its first field is checked alone: a caller of another version may have handed in
+    /// less memory than this version takes.
+    pub(crate) fn versioned(self, version: u32) -> Result<T, Failure> {
+        if self.version()? != struct_version::<T>(version) {
+            return Err(Failure::ARGUMENT_VERSION);
+        }
+        self.get()
+    }
+
+    /// The version number in the first field of a versioned struct.
+    pub(crate) fn version(self) -> Result<c_uint, Failure> {
+        self.seen_as::<c_uint>().get()
+    }
+
     /// The same memory, seen as another type: for structs whose size depends on their version field.
     pub(crate) fn seen_as<U>(self) -> Out<U> {
         Out(self.0.cast())

@@ -120,9 +120,7 @@ fn begin(node: &Arc<Node>) -> Result<Call, Failure> {
 fn open(node: &Arc<Node>) -> Result<Call, Failure> {
     let state = node.state()?;
     let session = session::current()?;
-    if !state.driver.loaded || state.epoch != session.epoch {
-        return Err(Failure::DRIVER_NOT_LOADED);
-    }
+    session.in_force(&state)?;
     Ok(Call { node: Arc::clone(node), state, session })
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Node {
 pub(crate) struct Session {
     number: u16,
     /// The driver's epoch at the start.
-    pub(crate) epoch: u64,
+    epoch: u64,
     /// Slots of the GPUs that this session lists, by index.
     pub(crate) listed: Vec<usize>,
 }
@@ -120,6 +120,12 @@ impl Session {
     pub(crate) fn handle(&self, slot: usize, gpu: &Gpu) -> Handle {
         let generation = usize::try_from(gpu.live.generation & 0xFFFF).unwrap_or(0);
         Handle(TAG | usize::from(self.number) << 24 | generation << 8 | (slot + 1))
+    }
+
+    /// Whether the driver is still loaded, and the one that the session began with.
+    pub(crate) fn in_force(&self, state: &NodeState) -> Result<(), Failure> {
+        let same = state.driver.loaded && state.epoch == self.epoch;
+        same.then_some(()).ok_or(Failure::DRIVER_NOT_LOADED)
     }
 
     /// The slot behind a handle that this session gave out, whatever became of the GPU.

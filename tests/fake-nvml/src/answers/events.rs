@@ -12,9 +12,6 @@ use crate::abi::{Answer, Failure, Handle, Out, SetHandle, sys};
 use crate::call::{Call, Device};
 use crate::session::{self, Session, lock};
 
-/// The first driver branch whose library tells of changed recovery actions.
-const RECOVERY_ACTION_SINCE: u16 = 575;
-
 /// What a set listens to, and how far it has read.
 #[derive(Debug, Default)]
 pub(crate) struct EventSet(Mutex<Listening>);
@@ -46,7 +43,11 @@ pub(crate) struct EventDataV1 {
 
 fn supported(state: &NodeState) -> u64 {
     let hopper = event::SINGLE_BIT_ECC | event::DOUBLE_BIT_ECC | event::PSTATE | event::XID | event::CLOCK;
-    if state.driver.branch() >= RECOVERY_ACTION_SINCE { hopper | event::RECOVERY_ACTION } else { hopper }
+    if state.driver.branch() >= event::RECOVERY_ACTION_SINCE {
+        hopper | event::RECOVERY_ACTION
+    } else {
+        hopper
+    }
 }
 
 pub(crate) fn supported_types(device: &Device, types: Out<c_ulonglong>) -> Answer {
@@ -105,9 +106,7 @@ fn next(call: &Call, set: SetHandle, timeout_ms: c_uint) -> Result<(Handle, Even
     loop {
         let sequence = call.node.file.sequence();
         let state = call.node.state()?;
-        if !state.driver.loaded || state.epoch != call.session.epoch {
-            return Err(Failure::DRIVER_NOT_LOADED);
-        }
+        call.session.in_force(&state)?;
         if let Some(found) = look(&mut lock(&set.0), &call.session, &state)? {
             return Ok(found);
         }

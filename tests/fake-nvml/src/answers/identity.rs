@@ -2,7 +2,9 @@
 
 use std::ffi::{c_char, c_int, c_uint};
 
-use crate::abi::{Answer, Failure, Out, characters, struct_version, sys};
+use fake_node::model::{Gpu, PciAddress};
+
+use crate::abi::{Answer, Failure, Out, characters, sys};
 use crate::answers::{flag, unbounded_text};
 use crate::call::Device;
 
@@ -84,10 +86,7 @@ pub(crate) fn virtualization_mode(_: &Device, mode: Out<sys::nvmlGpuVirtualizati
 
 /// A bare-metal Hopper board answers NONE; address translation services exist on Grace only.
 pub(crate) fn addressing_mode(_: &Device, mode: Out<sys::nvmlDeviceAddressingMode_v1_t>) -> Answer {
-    let mut answer = mode.get()?;
-    if answer.version != struct_version::<sys::nvmlDeviceAddressingMode_v1_t>(1) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let mut answer = mode.versioned(1)?;
     answer.value = sys::nvmlDeviceAddressingModeType_t_NVML_DEVICE_ADDRESSING_MODE_NONE;
     mode.set(answer)
 }
@@ -130,18 +129,33 @@ pub(crate) fn irq(device: &Device, irq: Out<c_uint>) -> Answer {
     irq.set(128 + device.gpu().minor)
 }
 
-pub(crate) fn pci(device: &Device, info: Out<sys::nvmlPciInfo_t>) -> Answer {
-    let (pci, board) = (device.gpu().pci, &device.gpu().board);
-    let bus = format!("{:02X}:{:02X}.{:X}", pci.bus, pci.device, pci.function);
-    info.set(sys::nvmlPciInfo_t {
-        busIdLegacy: characters(&format!("{:04X}:{bus}", pci.domain)),
+/// A device's id with NVIDIA's vendor id, as NVML writes them.
+pub(super) fn pci_id(device: u16) -> c_uint {
+    c_uint::from(device) << 16 | NVIDIA
+}
+
+/// A PCI address in NVML's upper-case form, with so many digits for the domain.
+fn bus_id(pci: PciAddress, digits: usize) -> String {
+    let PciAddress { domain, bus, device, function } = pci;
+    format!("{domain:0digits$X}:{bus:02X}:{device:02X}.{function:X}")
+}
+
+/// A place on the bus and what sits there.
+pub(super) fn pci_info(pci: PciAddress, device_id: c_uint, subsystem_id: c_uint) -> sys::nvmlPciInfo_t {
+    sys::nvmlPciInfo_t {
+        busIdLegacy: characters(&bus_id(pci, 4)),
         domain: pci.domain,
         bus: c_uint::from(pci.bus),
         device: c_uint::from(pci.device),
-        pciDeviceId: u32::from(board.pci_device) << 16 | NVIDIA,
-        pciSubSystemId: u32::from(board.pci_subsystem) << 16 | NVIDIA,
-        busId: characters(&format!("{:08X}:{bus}", pci.domain)),
-    })
+        pciDeviceId: device_id,
+        pciSubSystemId: subsystem_id,
+        busId: characters(&bus_id(pci, 8)),
+    }
+}
+
+pub(crate) fn pci(device: &Device, info: Out<sys::nvmlPciInfo_t>) -> Answer {
+    let Gpu { pci, board, .. } = device.gpu();
+    info.set(pci_info(*pci, pci_id(board.pci_device), pci_id(board.pci_subsystem)))
 }
 
 /// The layout before `nvmlDeviceGetPciInfo_v3`: no bus id of 32 characters. The fourth field that
@@ -158,30 +172,25 @@ pub(crate) struct PciInfoV2 {
 
 pub(crate) fn pci_legacy(device: &Device, info: Out<PciInfoV2>) -> Answer {
     let (pci, board) = (device.gpu().pci, &device.gpu().board);
-    let address = format!("{:04X}:{:02X}:{:02X}.{:X}", pci.domain, pci.bus, pci.device, pci.function);
     info.set(PciInfoV2 {
-        bus_id: characters(&address),
+        bus_id: characters(&bus_id(pci, 4)),
         domain: pci.domain,
         bus: c_uint::from(pci.bus),
         device: c_uint::from(pci.device),
-        device_id: u32::from(board.pci_device) << 16 | NVIDIA,
+        device_id: pci_id(board.pci_device),
     })
 }
 
 pub(crate) fn pci_extended(device: &Device, info: Out<sys::nvmlPciInfoExt_v1_t>) -> Answer {
-    let mut answer = info.get()?;
-    if answer.version != struct_version::<sys::nvmlPciInfoExt_v1_t>(1) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let mut answer = info.versioned(1)?;
     let (pci, board) = (device.gpu().pci, &device.gpu().board);
     answer.domain = pci.domain;
     answer.bus = c_uint::from(pci.bus);
     answer.device = c_uint::from(pci.device);
-    answer.pciDeviceId = u32::from(board.pci_device) << 16 | NVIDIA;
-    answer.pciSubSystemId = u32::from(board.pci_subsystem) << 16 | NVIDIA;
+    answer.pciDeviceId = pci_id(board.pci_device);
+    answer.pciSubSystemId = pci_id(board.pci_subsystem);
     answer.baseClass = CLASS_3D;
     answer.subClass = 0x02;
-    answer.busId =
-        characters(&format!("{:08X}:{:02X}:{:02X}.{:X}", pci.domain, pci.bus, pci.device, pci.function));
+    answer.busId = characters(&bus_id(pci, 8));
     info.set(answer)
 }

@@ -1,11 +1,12 @@
 //! PCIe, NVLink, fabric.
 
-use std::ffi::{c_char, c_uint, c_ulonglong};
+use std::ffi::{c_uint, c_ulonglong};
 
 use fake_node::model::{Gpu, NodeState, PciAddress};
 
-use crate::abi::{Answer, Failure, Out, characters, struct_version, sys};
+use crate::abi::{Answer, Failure, Out, struct_version, sys};
 use crate::answers::flag;
+use crate::answers::identity::{pci_id, pci_info};
 use crate::call::Device;
 
 /// What `nvmlDeviceGetNvLinkVersion` says for NVLink 4. nvml.h has 6 for it; H100 boards were seen to answer 7, the
@@ -122,28 +123,18 @@ pub(crate) fn nvlink_remote_type(device: &Device, link: c_uint, kind: Out<c_uint
     })
 }
 
-/// PCI id of NVSwitch 3: 10de:22a3.
-const NVSWITCH: c_uint = 0x22A3_10DE;
+/// PCI device id of NVSwitch 3.
+const NVSWITCH: u16 = 0x22A3;
 
 pub(crate) fn nvlink_remote_pci(device: &Device, link: c_uint, info: Out<sys::nvmlPciInfo_t>) -> Answer {
     let (pci, id) = match end(device, link)? {
-        Remote::Switch(pci) => (pci, NVSWITCH),
+        Remote::Switch(pci) => (pci, pci_id(NVSWITCH)),
         Remote::Gpu(pci) => {
             let peer = device.call.state.gpus.iter().find(|gpu| gpu.pci == pci);
-            (pci, peer.map_or(0, |gpu| u32::from(gpu.board.pci_device) << 16 | 0x10DE))
+            (pci, peer.map_or(0, |gpu| pci_id(gpu.board.pci_device)))
         }
     };
-    let bus = format!("{:02X}:{:02X}.{:X}", pci.bus, pci.device, pci.function);
-    let short: [c_char; 16] = characters(&format!("{:04X}:{bus}", pci.domain));
-    info.set(sys::nvmlPciInfo_t {
-        busIdLegacy: short,
-        domain: pci.domain,
-        bus: c_uint::from(pci.bus),
-        device: c_uint::from(pci.device),
-        pciDeviceId: id,
-        pciSubSystemId: 0,
-        busId: characters(&format!("{:08X}:{bus}", pci.domain)),
-    })
+    info.set(pci_info(pci, id, 0))
 }
 
 pub(crate) fn nvlink_errors(device: &Device, link: c_uint, _: c_uint, count: Out<c_ulonglong>) -> Answer {
@@ -208,7 +199,7 @@ pub(crate) fn fabric_info(device: &Device, info: Out<sys::nvmlGpuFabricInfo_t>) 
 const FABRIC_HEALTHY: c_uint = 0b10_10_10_10;
 
 pub(crate) fn fabric_info_versioned(device: &Device, info: Out<sys::nvmlGpuFabricInfo_v2_t>) -> Answer {
-    let version = info.get()?.version;
+    let version = info.version()?;
     let answer = FabricInfoV2 { version, info: fabric(device)?, health_mask: FABRIC_HEALTHY };
     if version == struct_version::<sys::nvmlGpuFabricInfo_v2_t>(2) {
         info.seen_as().set(answer)
@@ -224,10 +215,7 @@ pub(crate) fn c2c(_: &Device, info: Out<sys::nvmlC2cModeInfo_v1_t>) -> Answer {
 }
 
 pub(crate) fn platform_info(device: &Device, info: Out<sys::nvmlPlatformInfo_v2_t>) -> Answer {
-    let mut answer = info.get()?;
-    if answer.version != struct_version::<sys::nvmlPlatformInfo_v2_t>(2) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let mut answer = info.versioned(2)?;
     let module = device.gpu().module_id.ok_or(Failure::NOT_SUPPORTED)?;
     answer.ibGuid = [0; 16];
     answer.chassisSerialNumber = [0; 16];

@@ -4,7 +4,7 @@ use std::ffi::{c_uint, c_ulonglong};
 
 use fake_node::model::Gpu;
 
-use crate::abi::{Answer, Failure, Out, struct_version, sys};
+use crate::abi::{Answer, Failure, Out, sys};
 use crate::answers::flag;
 use crate::call::Device;
 
@@ -25,10 +25,7 @@ pub(crate) fn info(device: &Device, memory: Out<sys::nvmlMemory_t>) -> Answer {
 }
 
 pub(crate) fn info_v2(device: &Device, memory: Out<sys::nvmlMemory_v2_t>) -> Answer {
-    let version = memory.get()?.version;
-    if version != struct_version::<sys::nvmlMemory_v2_t>(2) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let version = memory.versioned(2)?.version;
     let (total, reserved, free, used) = figures(device.gpu());
     memory.set(sys::nvmlMemory_v2_t { version, total, reserved, free, used })
 }
@@ -111,10 +108,7 @@ pub(crate) fn memory_error_counter(
 }
 
 pub(crate) fn sram_ecc(device: &Device, status: Out<sys::nvmlEccSramErrorStatus_v1_t>) -> Answer {
-    let mut answer = status.get()?;
-    if answer.version != struct_version::<sys::nvmlEccSramErrorStatus_v1_t>(1) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let mut answer = status.versioned(1)?;
     if !device.gpu().live.ecc_enabled {
         return Err(Failure::NOT_SUPPORTED);
     }
@@ -177,10 +171,7 @@ pub(crate) fn row_remapper_histogram(
 }
 
 pub(crate) fn repair_status(device: &Device, status: Out<sys::nvmlRepairStatus_v1_t>) -> Answer {
-    let mut answer = status.get()?;
-    if answer.version != struct_version::<sys::nvmlRepairStatus_v1_t>(1) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let mut answer = status.versioned(1)?;
     answer.bChannelRepairPending = flag(device.gpu().live.remapped.pending);
     answer.bTpcRepairPending = 0;
     status.set(answer)

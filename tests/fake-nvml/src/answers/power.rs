@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint, c_ulonglong};
 
 use fake_node::model::{Clocks, Gpu};
 
-use crate::abi::{Answer, Failure, Out, fill, struct_version, sys};
+use crate::abi::{Answer, Failure, Out, fill, sys};
 use crate::call::Device;
 
 /// Clock event reasons that Hopper knows: idle, application clocks, power cap, hardware and software slow-down,
@@ -56,10 +56,7 @@ pub(crate) fn temperature(device: &Device, sensor: c_uint, celsius: Out<c_uint>)
 }
 
 pub(crate) fn temperature_versioned(device: &Device, answer: Out<sys::nvmlTemperature_v1_t>) -> Answer {
-    let mut temperature = answer.get()?;
-    if temperature.version != struct_version::<sys::nvmlTemperature_v1_t>(1) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let mut temperature = answer.versioned(1)?;
     if temperature.sensorType != sys::nvmlTemperatureSensors_enum_NVML_TEMPERATURE_GPU {
         return Err(Failure::INVALID_ARGUMENT);
     }
@@ -68,10 +65,7 @@ pub(crate) fn temperature_versioned(device: &Device, answer: Out<sys::nvmlTemper
 }
 
 pub(crate) fn margin_temperature(device: &Device, answer: Out<sys::nvmlMarginTemperature_v1_t>) -> Answer {
-    let mut margin = answer.get()?;
-    if margin.version != struct_version::<sys::nvmlMarginTemperature_v1_t>(1) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let mut margin = answer.versioned(1)?;
     margin.marginTemperature = margin_of(device.gpu());
     answer.set(margin)
 }
@@ -191,8 +185,7 @@ pub(crate) fn engine_idle(_: &Device, percent: Out<c_uint>, period_us: Out<c_uin
     period_us.set(167_000)
 }
 
-pub(crate) fn violation(device: &Device, _: c_uint, time: Out<sys::nvmlViolationTime_t>) -> Answer {
-    let _ = device;
+pub(crate) fn violation(_: &Device, _: c_uint, time: Out<sys::nvmlViolationTime_t>) -> Answer {
     let now_us = fake_node::calls::boot_time_ns() / 1000;
     time.set(sys::nvmlViolationTime_t { referenceTime: now_us, violationTime: 0 })
 }

@@ -37,10 +37,7 @@ pub(crate) fn driver_branch(
     info: Out<sys::nvmlSystemDriverBranchInfo_v1_t>,
     length: c_uint,
 ) -> Answer {
-    let mut answer = info.get()?;
-    if answer.version != crate::abi::struct_version::<sys::nvmlSystemDriverBranchInfo_v1_t>(1) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let mut answer = info.versioned(1)?;
     let branch = format!("r{}_00", call.state.driver.branch());
     if usize::try_from(length).is_ok_and(|length| length <= branch.len()) {
         return Err(Failure::INSUFFICIENT_SIZE);
@@ -89,10 +86,7 @@ pub(crate) fn by_pci(call: &Call, pci: Text) -> Result<usize, Failure> {
 }
 
 pub(crate) fn by_uuid_versioned(call: &Call, uuid: Out<sys::nvmlUUID_v1_t>) -> Result<usize, Failure> {
-    let uuid = uuid.get()?;
-    if uuid.version != crate::abi::struct_version::<sys::nvmlUUID_v1_t>(1) {
-        return Err(Failure::ARGUMENT_VERSION);
-    }
+    let uuid = uuid.versioned(1)?;
     let wanted = crate::abi::uuid_of(&uuid)?;
     find(call, |gpu| gpu.uuid == wanted)
 }
