@@ -1,16 +1,20 @@
 //! The one entrance for developers: `cargo xtask <command>`.
 
+mod binaries;
 mod clients;
+mod cluster;
 mod command;
 mod debian;
 mod demo;
 mod edges;
+mod image;
 mod setup;
 mod steps;
 mod store;
 mod summary;
 mod wheels;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -29,6 +33,16 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    OfWorkspace(OfWorkspace),
+    /// Run a real Kubernetes node, or a control plane alone, on this machine
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+}
+
+/// Commands that run in the workspace's folder, wherever they are called.
+#[derive(Debug, Subcommand)]
+enum OfWorkspace {
     /// Check and test everything: the same that CI runs
     Test {
         /// Run the tests marked as long too, and build the programs as they ship
@@ -48,6 +62,16 @@ enum Command {
     Setup,
     /// Fetch NVIDIA's own NVML clients, and print the variables by which the tests find them
     Clients,
+    /// Provide upstream's programs of a test cluster, and say where they are; `cluster up` does so itself
+    Binaries(binaries::Arguments),
+    /// Make container images from files, without a registry
+    Image {
+        /// Which images; without names, all of them
+        names: Vec<String>,
+        /// Put NAME.tar into this folder instead of the cache
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
     /// Check which crate may depend on which
     CheckEdges,
 }
@@ -63,17 +87,26 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Cluster(command) => cluster::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::OfWorkspace(command) => run_in_workspace(command),
+    }
+}
+
+fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
     let root = command::workspace_root()?;
     std::env::set_current_dir(&root)?;
     match command {
-        Command::Test { long, only } => return Ok(steps::test(long, &only)),
-        Command::Demo { keep } => demo::demo(&root, keep)?,
-        Command::Setup => setup::provide(&Need::ALL)?,
-        Command::Clients => {
+        OfWorkspace::Test { long, only } => return Ok(steps::test(long, &only)),
+        OfWorkspace::Demo { keep } => demo::demo(&root, keep)?,
+        OfWorkspace::Setup => setup::provide(&Need::ALL)?,
+        OfWorkspace::Clients => {
             setup::provide(&[Need::ForeignClients])?;
             clients::ensure()?.print_exports();
         }
-        Command::CheckEdges => edges::check()?,
+        OfWorkspace::Binaries(arguments) => binaries::print(&arguments)?,
+        OfWorkspace::Image { names, out } => image::make(&names, out.as_deref())?,
+        OfWorkspace::CheckEdges => edges::check()?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,12 +21,13 @@ pub(crate) enum Need {
     CargoDeny,
     Shellcheck,
     ForeignClients,
+    Cluster,
 }
 
 impl Need {
     /// Everything there is.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Rustfmt, Self::Clippy, Self::CargoDeny, Self::Shellcheck, Self::ForeignClients];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Rustfmt, Self::Clippy, Self::CargoDeny, Self::Shellcheck, Self::ForeignClients, Self::Cluster];
 }
 
 /// Provides what is asked for; does and says nothing about what is there already.
@@ -60,8 +61,24 @@ fn missing_packages(needs: &[Need]) -> Vec<Package> {
             packages.push(Package { name: "debootstrap", why: "knows where Debian's archive is" });
         }
     }
+    if needs.contains(&Need::Cluster) {
+        let missing = |(path, ..): &&(&str, &str, &str)| !Path::new(path).exists();
+        packages.extend(CLUSTER.iter().filter(missing).map(|(_, name, why)| Package { name, why }));
+    }
     packages
 }
+
+/// What the test cluster takes from Debian: a file of each package, its name, and its use.
+const CLUSTER: [(&str, &str, &str); 8] = [
+    ("/usr/sbin/runc", "runc", "runs the containers of the test cluster"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins", "connects its pods"),
+    ("/bin/busybox", "busybox-static", "is what its test image is made of"),
+    ("/usr/sbin/ip", "iproute2", "makes its network"),
+    ("/usr/bin/nsenter", "util-linux", "makes its namespaces and enters them"),
+    ("/usr/bin/setpriv", "util-linux", "runs tests as another user"),
+    ("/usr/bin/curl", "curl", "downloads official releases, where that is asked for"),
+    ("/usr/bin/openssl", "openssl", "checks the cluster's certificates in tests"),
+];
 
 fn add_rust_components(needs: &[Need]) -> Result<()> {
     let mut missing = Vec::new();

@@ -17,7 +17,8 @@ pub(crate) fn folder(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
     folder_in(&cache()?, name, fill)
 }
 
-fn folder_in(cache: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+/// [`folder`] of the cache at `cache`.
+pub(crate) fn folder_in(cache: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let folder = cache.join(name);
     if folder.is_dir() {
         return Ok(folder);
@@ -35,7 +36,8 @@ fn folder_in(cache: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -
     filled.map(|()| folder).with_context(|| format!("cannot provide {name}"))
 }
 
-fn cache() -> Result<PathBuf> {
+/// The folder that holds them all; it need not exist yet.
+pub(crate) fn cache() -> Result<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))

@@ -1,0 +1,249 @@
+//! Writes an image as an OCI archive: the tar of an image layout with one image of one layer.
+//!
+//! By <https://github.com/opencontainers/image-spec> 1.1: `image-layout.md`, `manifest.md`, `config.md` and
+//! `layer.md`. The same image always gives the same bytes: every entry has the same time and owner, and all
+//! stand in order.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tar::{Builder, EntryType, Header};
+
+/// A container image of one layer.
+#[derive(Debug, Clone)]
+pub(super) struct Image {
+    /// The name by which pods ask for it, such as `registry.local/test:1`.
+    pub(super) reference: String,
+    pub(super) entrypoint: Vec<String>,
+    /// As `NAME=value`.
+    pub(super) environment: Vec<String>,
+    /// As `UID:GID`; empty for root.
+    pub(super) user: String,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// A file, folder or symbolic link of an image; root owns all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// Without a slash in front.
+    path: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    File { mode: u32, contents: Vec<u8> },
+    Folder { mode: u32 },
+    Link { target: String },
+}
+
+impl Entry {
+    pub(super) fn file(path: &str, mode: u32, contents: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.to_owned(), kind: Kind::File { mode, contents: contents.into() } }
+    }
+
+    pub(super) fn folder(path: &str, mode: u32) -> Self {
+        Self { path: path.to_owned(), kind: Kind::Folder { mode } }
+    }
+
+    pub(super) fn link(path: &str, target: &str) -> Self {
+        Self { path: path.to_owned(), kind: Kind::Link { target: target.to_owned() } }
+    }
+}
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The archive's bytes.
+pub(super) fn write(image: &Image) -> Result<Vec<u8>> {
+    let layer = layer(&image.entries)?;
+    let platform = json!({ "architecture": architecture(), "os": "linux" });
+    let config = json!({
+        "architecture": platform["architecture"],
+        "os": platform["os"],
+        "config": {
+            "Entrypoint": image.entrypoint,
+            "Env": image.environment,
+            "User": image.user,
+        },
+        "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
+    })
+    .to_string()
+    .into_bytes();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
+        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
+    })
+    .to_string()
+    .into_bytes();
+
+    let mut listed = descriptor(MANIFEST, &manifest);
+    listed["platform"] = platform;
+    listed["annotations"] = json!({
+        // containerd's import reads the whole name here; the specification has a place for the tag alone.
+        "io.containerd.image.name": image.reference,
+        "org.opencontainers.image.ref.name": tag(&image.reference)?,
+    });
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [listed],
+    });
+
+    let mut archive = Builder::new(Vec::new());
+    add(
+        &mut archive,
+        &Entry::file("oci-layout", 0o644, json!({ "imageLayoutVersion": "1.0.0" }).to_string()),
+    )?;
+    add(&mut archive, &Entry::file("index.json", 0o644, index.to_string()))?;
+    add(&mut archive, &Entry::folder("blobs", 0o755))?;
+    add(&mut archive, &Entry::folder("blobs/sha256", 0o755))?;
+    for blob in [config, manifest, layer] {
+        let path = format!("blobs/{}", digest(&blob).replace(':', "/"));
+        add(&mut archive, &Entry::file(&path, 0o644, blob))?;
+    }
+    Ok(archive.into_inner()?)
+}
+
+fn layer(entries: &[Entry]) -> Result<Vec<u8>> {
+    let mut sorted: Vec<&Entry> = entries.iter().collect();
+    // A folder sorts before what is in it.
+    sorted.sort_by(|one, other| one.path.cmp(&other.path));
+    let mut paths = BTreeSet::new();
+    let mut layer = Builder::new(Vec::new());
+    for entry in sorted {
+        ensure!(paths.insert(&entry.path), "the image has {} twice", entry.path);
+        add(&mut layer, entry)?;
+    }
+    Ok(layer.into_inner()?)
+}
+
+fn add(archive: &mut Builder<Vec<u8>>, entry: &Entry) -> Result<()> {
+    let mut header = Header::new_ustar();
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    match &entry.kind {
+        Kind::File { mode, contents } => {
+            header.set_entry_type(EntryType::Regular);
+            header.set_mode(*mode);
+            header.set_size(u64::try_from(contents.len())?);
+            archive.append_data(&mut header, &entry.path, &contents[..])?;
+        }
+        Kind::Folder { mode } => {
+            header.set_entry_type(EntryType::Directory);
+            header.set_mode(*mode);
+            archive.append_data(&mut header, format!("{}/", entry.path), std::io::empty())?;
+        }
+        Kind::Link { target } => {
+            header.set_entry_type(EntryType::Symlink);
+            header.set_mode(0o777);
+            archive.append_link(&mut header, &entry.path, target)?;
+        }
+    }
+    Ok(())
+}
+
+fn descriptor(media_type: &str, blob: &[u8]) -> Value {
+    json!({ "mediaType": media_type, "digest": digest(blob), "size": blob.len() })
+}
+
+fn digest(blob: &[u8]) -> String {
+    format!("sha256:{:x}", Sha256::digest(blob))
+}
+
+fn tag(reference: &str) -> Result<&str> {
+    let tag = reference.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/'));
+    anyhow::Context::with_context(tag, || format!("the image's name {reference} has no tag"))
+}
+
+/// As Go names it, whose names the specification takes.
+fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::command;
+
+    fn image() -> Image {
+        Image {
+            reference: "registry.local:5000/some/image:v1".to_owned(),
+            entrypoint: vec!["/bin/tool".to_owned(), "--flag".to_owned()],
+            environment: vec!["PATH=/bin".to_owned()],
+            user: "1000:1000".to_owned(),
+            entries: vec![
+                Entry::link("bin/alias", "tool"),
+                Entry::file("bin/tool", 0o755, "#!/bin/sh\n"),
+                Entry::folder("tmp", 0o1777),
+                Entry::folder("bin", 0o755),
+            ],
+        }
+    }
+
+    /// Follows the layout as the specification has it, with another implementation of tar, JSON and SHA-256.
+    const READER: &str = r#"
+import hashlib, io, json, sys, tarfile
+archive = tarfile.open(sys.argv[1])
+read = lambda path: archive.extractfile(path).read()
+def blob(descriptor):
+    algorithm, digits = descriptor["digest"].split(":")
+    data = read("blobs/" + algorithm + "/" + digits)
+    assert len(data) == descriptor["size"] and hashlib.new(algorithm, data).hexdigest() == digits
+    return data
+assert json.loads(read("oci-layout")) == {"imageLayoutVersion": "1.0.0"}
+index = json.loads(read("index.json"))
+[listed] = index["manifests"]
+manifest = json.loads(blob(listed))
+config = json.loads(blob(manifest["config"]))
+[layer] = map(blob, manifest["layers"])
+assert config["rootfs"]["diff_ids"] == ["sha256:" + hashlib.sha256(layer).hexdigest()]
+print(listed["annotations"], config["config"])
+for part in tarfile.open(fileobj=io.BytesIO(layer)):
+    data = tarfile.open(fileobj=io.BytesIO(layer)).extractfile(part).read() if part.isreg() else part.linkname
+    print(part.name, part.type, oct(part.mode), part.uid, part.gid, part.mtime, data)
+"#;
+
+    #[test]
+    fn an_independent_reader_finds_the_image_in_the_archive() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("image.tar");
+        fs_err::write(&file, write(&image()).unwrap()).unwrap();
+        let found = command::output(Command::new("python3").args(["-c", READER]).arg(&file)).unwrap();
+        assert_eq!(
+            found,
+            "{'io.containerd.image.name': 'registry.local:5000/some/image:v1', \
+             'org.opencontainers.image.ref.name': 'v1'} \
+             {'Entrypoint': ['/bin/tool', '--flag'], 'Env': ['PATH=/bin'], 'User': '1000:1000'}\n\
+             bin b'5' 0o755 0 0 0 \n\
+             bin/alias b'2' 0o777 0 0 0 tool\n\
+             bin/tool b'0' 0o755 0 0 0 b'#!/bin/sh\\n'\n\
+             tmp b'5' 0o1777 0 0 0 \n"
+        );
+    }
+
+    #[test]
+    fn the_order_of_the_entries_changes_nothing() {
+        let mut turned = image();
+        turned.entries.reverse();
+        assert_eq!(write(&image()).unwrap(), write(&turned).unwrap());
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_is_refused() {
+        let mut twice = image();
+        twice.entries.push(Entry::folder("tmp", 0o700));
+        assert_eq!(write(&twice).unwrap_err().to_string(), "the image has tmp twice");
+        for reference in ["registry.local/image", "registry.local:5000/image"] {
+            let error = write(&Image { reference: reference.to_owned(), ..image() }).unwrap_err().to_string();
+            assert_eq!(error, format!("the image's name {reference} has no tag"));
+        }
+    }
+}
