@@ -6,6 +6,7 @@ mod cluster;
 mod command;
 mod debian;
 mod demo;
+mod e2e;
 mod edges;
 mod image;
 mod setup;
@@ -71,6 +72,9 @@ enum OfWorkspace {
         /// Put NAME.tar into this folder instead of the cache
         #[arg(long, value_name = "FOLDER")]
         out: Option<PathBuf>,
+        /// Import them into the node of this cluster, which runs
+        #[arg(long, value_name = "CLUSTER")]
+        into: Option<String>,
     },
     /// Check which crate may depend on which
     CheckEdges,
@@ -88,7 +92,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Cluster(command) => cluster::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Cluster(command) => cluster::run(&command),
         Command::OfWorkspace(command) => run_in_workspace(command),
     }
 }
@@ -105,7 +109,12 @@ fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
             clients::ensure()?.print_exports();
         }
         OfWorkspace::Binaries(arguments) => binaries::print(&arguments)?,
-        OfWorkspace::Image { names, out } => image::make(&names, out.as_deref())?,
+        OfWorkspace::Image { names, out, into } => {
+            let archives = image::make(&names, out.as_deref())?;
+            if let Some(cluster) = into {
+                return cluster::import(&cluster, &archives);
+            }
+        }
         OfWorkspace::CheckEdges => edges::check()?,
     }
     Ok(ExitCode::SUCCESS)

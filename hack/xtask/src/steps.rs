@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use crate::setup::{self, Need};
 use crate::summary::{Count, Outcome, Report, Summary};
-use crate::{clients, command, edges};
+use crate::{clients, command, e2e, edges};
 
 /// Also the tests that need what the set-up fetched.
 const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients";
@@ -36,6 +36,14 @@ pub(crate) enum Step {
     Tests,
     /// Documentation of the code; a warning fails
     Rustdoc,
+    /// Upstream's programs for the clusters, built once per machine, and our own Go code
+    Programs,
+    /// Tests that start and end clusters
+    Lifecycle,
+    /// Tests inside a cluster: a whole Kubernetes node
+    Cluster,
+    /// Pods on every other release of Kubernetes and containerd; with --long alone
+    Matrix,
 }
 
 impl Step {
@@ -50,6 +58,10 @@ impl Step {
             Self::Build => "build",
             Self::Tests => "tests",
             Self::Rustdoc => "rustdoc",
+            Self::Programs => "programs",
+            Self::Lifecycle => "lifecycle",
+            Self::Cluster => "cluster",
+            Self::Matrix => "matrix",
         }
     }
 
@@ -59,14 +71,26 @@ impl Step {
             Self::Clippy => &[Need::Clippy],
             Self::Deny => &[Need::CargoDeny],
             Self::Shellcheck => &[Need::Shellcheck],
-            Self::Tests => &[Need::ForeignClients],
+            Self::Tests => &[Need::ForeignClients, Need::Cluster],
+            Self::Programs | Self::Lifecycle | Self::Cluster | Self::Matrix => &[Need::Cluster],
             Self::Setup | Self::Edges | Self::Build | Self::Rustdoc => &[],
         }
     }
 
     /// Whether the failure of an earlier step makes this one pointless.
     fn is_pointless_after(self, failed: Self) -> bool {
-        failed == Self::Setup || (failed == Self::Build && self == Self::Tests)
+        let needs_programs = matches!(self, Self::Lifecycle | Self::Cluster | Self::Matrix);
+        match failed {
+            Self::Setup => true,
+            Self::Build => self == Self::Tests || needs_programs,
+            Self::Programs => needs_programs,
+            _ => false,
+        }
+    }
+
+    /// Whether the long lane alone has it, unless it is asked for by name.
+    fn is_long(self) -> bool {
+        self == Self::Matrix
     }
 
     fn run(self, needs: &[Need], long: bool) -> (Result<()>, Count) {
@@ -81,6 +105,10 @@ impl Step {
             Self::Shellcheck => shellcheck(),
             Self::Build => build(long),
             Self::Tests => return tests(long),
+            Self::Programs => e2e::programs(long),
+            Self::Lifecycle => return e2e::lifecycle(long),
+            Self::Cluster => return e2e::inside(long),
+            Self::Matrix => return e2e::matrix(),
             Self::Rustdoc => command::run(
                 Command::new("cargo")
                     .args(["doc", "--workspace", "--no-deps"])
@@ -96,7 +124,10 @@ pub(crate) fn test(long: bool, only: &[Step]) -> ExitCode {
     let due: Vec<Step> = Step::value_variants()
         .iter()
         .copied()
-        .filter(|step| only.is_empty() || *step == Step::Setup || only.contains(step))
+        .filter(|step| match only {
+            [] => long || !step.is_long(),
+            named => *step == Step::Setup || named.contains(step),
+        })
         .collect();
     let needs: Vec<Need> = due.iter().flat_map(|step| step.needs()).copied().collect();
 
@@ -145,7 +176,9 @@ fn tests(long: bool) -> (Result<()>, Count) {
     let mut count = Count::default();
     let result = clients::ensure().and_then(|clients| {
         let mut cargo = Command::new("cargo");
-        cargo.args(["test", "--workspace", "--no-fail-fast", ALL_TESTS]).envs(clients.environment());
+        // The tests of e2e need clusters; they have steps of their own.
+        cargo.args(["test", "--workspace", "--exclude=e2e", "--no-fail-fast", ALL_TESTS]);
+        cargo.envs(clients.environment());
         if long {
             cargo.args(["--", "--include-ignored"]);
         }
@@ -217,9 +250,15 @@ mod tests {
     #[test]
     fn a_failed_step_stops_only_what_stands_on_it() {
         for step in Step::value_variants() {
+            let runs_clusters = matches!(step, Step::Lifecycle | Step::Cluster | Step::Matrix);
             assert!(step.is_pointless_after(Step::Setup), "{step:?}");
             assert!(!step.is_pointless_after(Step::Clippy), "{step:?}");
-            assert_eq!(step.is_pointless_after(Step::Build), *step == Step::Tests, "{step:?}");
+            assert_eq!(
+                step.is_pointless_after(Step::Build),
+                *step == Step::Tests || runs_clusters,
+                "{step:?}"
+            );
+            assert_eq!(step.is_pointless_after(Step::Programs), runs_clusters, "{step:?}");
         }
     }
 }

@@ -51,6 +51,11 @@ impl Go {
         Self { program }
     }
 
+    /// The formatter of this toolchain.
+    pub(crate) fn gofmt(&self) -> PathBuf {
+        self.program.with_file_name("gofmt")
+    }
+
     /// A call of `go` in `folder`, which the user's own settings of Go do not change: what is built depends
     /// on the committed files alone. Proxies and caches are the user's.
     pub(crate) fn command(&self, folder: &Path) -> Command {

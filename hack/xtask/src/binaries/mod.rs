@@ -18,6 +18,7 @@ use crate::{command, store};
 use build::Recipe;
 
 pub(crate) use arguments::{Arguments, print};
+pub(crate) use go::Go;
 
 /// How much of a cluster is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +75,16 @@ pub(crate) struct Wanted {
     pub(crate) kubelet: Kubernetes,
     /// Unused at [`Level::ControlPlane`].
     pub(crate) containerd: Containerd,
+}
+
+impl Containerd {
+    /// The series as people write it, such as `1.7`.
+    pub(crate) fn series(self) -> &'static str {
+        match self {
+            Self::V1_7 => "1.7",
+            Self::V2 => "2",
+        }
+    }
 }
 
 impl Wanted {

@@ -54,13 +54,13 @@ fn etcd(cluster: &Cluster, settings: &Settings) -> Value {
     let clients = format!("http://127.0.0.1:{}", settings.ports.etcd);
     let peers = format!("http://127.0.0.1:{}", settings.ports.etcd_peer);
     json!({
-        "name": "default",
+        "name": "etcd",
         "data-dir": cluster.folder.join("etcd"),
         "listen-client-urls": clients,
         "advertise-client-urls": clients,
         "listen-peer-urls": peers,
         "initial-advertise-peer-urls": peers,
-        "initial-cluster": format!("default={peers}"),
+        "initial-cluster": format!("etcd={peers}"),
         // The data is worth nothing after the cluster's end.
         "unsafe-no-fsync": true,
         "log-level": "warn",

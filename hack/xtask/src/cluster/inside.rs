@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -11,6 +11,7 @@ use crate::binaries::Level;
 use crate::cluster::components::NODE;
 use crate::cluster::processes;
 use crate::cluster::state::{Cluster, Settings};
+use crate::command::output;
 
 /// The variables by which programs find the cluster.
 pub(crate) fn variables(cluster: &Cluster, settings: &Settings) -> Result<Vec<(&'static str, String)>> {
@@ -73,4 +74,14 @@ pub(crate) fn exec(cluster: &Cluster, settings: &Settings, words: &[String]) -> 
     let mut command = command(cluster, settings, program)?;
     let error = command.args(arguments).exec();
     Err(error).with_context(|| format!("cannot start {program}"))
+}
+
+/// Hands containerd images from OCI archives, as a registry would.
+pub(crate) fn import(cluster: &Cluster, settings: &Settings, archives: &[PathBuf]) -> Result<()> {
+    for archive in archives {
+        let mut ctr = command(cluster, settings, "ctr")?;
+        ctr.args(["--namespace", "k8s.io", "images", "import"]).arg(archive);
+        output(&mut ctr).with_context(|| format!("cannot import {}", archive.display()))?;
+    }
+    Ok(())
 }

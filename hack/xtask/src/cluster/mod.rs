@@ -14,6 +14,8 @@ mod state;
 mod stop;
 mod up;
 
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -25,11 +27,11 @@ use self::state::{Cluster, Settings};
 use crate::binaries::Level;
 
 /// Runs one of the subcommands.
-pub(crate) fn run(wanted: &Command) -> Result<()> {
+pub(crate) fn run(wanted: &Command) -> Result<ExitCode> {
     match wanted {
         Command::Up(arguments) => up::up(arguments),
         Command::Down(which) => down(&Cluster::named(&which.name)?),
-        Command::List => show::list(),
+        Command::List => show::list().map(|()| ExitCode::SUCCESS),
         Command::Env(which) => with(&which.name, show::env),
         Command::Status(which) => as_its_owner(&which.name, show::status),
         Command::Exec { which, command } => {
@@ -47,29 +49,40 @@ pub(crate) fn run(wanted: &Command) -> Result<()> {
     }
 }
 
-fn with(name: &str, act: impl FnOnce(&Cluster, &Settings) -> Result<()>) -> Result<()> {
-    let cluster = Cluster::named(name)?;
-    let settings = cluster.existing()?;
-    act(&cluster, &settings)
-}
-
-/// As [`with`], with the rights that the cluster was started with.
-fn as_its_owner(name: &str, act: impl FnOnce(&Cluster, &Settings) -> Result<()>) -> Result<()> {
-    with(name, |cluster, settings| {
-        if settings.wish.level == Level::Node && !preconditions::is_root() {
-            return preconditions::as_root("Entering the cluster's namespaces");
-        }
-        act(cluster, settings)
+/// Hands the images of these archives to the node of a cluster that runs.
+pub(crate) fn import(name: &str, archives: &[PathBuf]) -> Result<ExitCode> {
+    as_its_owner(name, |cluster, settings| {
+        ensure!(
+            settings.wish.level == Level::Node,
+            "cluster {name} is a control plane alone: it has no containerd to import images into"
+        );
+        inside::import(cluster, settings, archives)
     })
 }
 
-fn down(cluster: &Cluster) -> Result<()> {
+fn with(name: &str, act: impl FnOnce(&Cluster, &Settings) -> Result<()>) -> Result<ExitCode> {
+    let cluster = Cluster::named(name)?;
+    let settings = cluster.existing()?;
+    act(&cluster, &settings).map(|()| ExitCode::SUCCESS)
+}
+
+/// As [`with`], with the rights that the cluster was started with.
+fn as_its_owner(name: &str, act: impl FnOnce(&Cluster, &Settings) -> Result<()>) -> Result<ExitCode> {
+    let cluster = Cluster::named(name)?;
+    let settings = cluster.existing()?;
+    if settings.wish.level == Level::Node && !preconditions::is_root() {
+        return preconditions::as_root("Entering the cluster's namespaces");
+    }
+    act(&cluster, &settings).map(|()| ExitCode::SUCCESS)
+}
+
+fn down(cluster: &Cluster) -> Result<ExitCode> {
     // Of a cluster whose settings cannot be read, nobody knows what it was.
     let may_be_node =
         cluster.settings().ok().flatten().is_none_or(|settings| settings.wish.level == Level::Node);
     if !stop::exists(cluster)? {
         println!("There is no cluster {}.", cluster.name);
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     if may_be_node && !preconditions::is_root() {
         return preconditions::as_root("Ending a node");
@@ -82,10 +95,13 @@ fn down(cluster: &Cluster) -> Result<()> {
     let began = Instant::now();
     stop::take_down(cluster)?;
     println!("Cluster {} is gone after {:.1} s.", cluster.name, began.elapsed().as_secs_f64());
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-fn part_of(part: &Part, act: impl FnOnce(ComponentName, &Cluster, &Settings) -> Result<()>) -> Result<()> {
+fn part_of(
+    part: &Part,
+    act: impl FnOnce(ComponentName, &Cluster, &Settings) -> Result<()>,
+) -> Result<ExitCode> {
     as_its_owner(&part.which.name, |cluster, settings| {
         let mut all = ComponentName::of(settings.wish.level);
         ensure!(

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -157,24 +157,29 @@ fn nearest_existing(folder: &Path) -> &Path {
 pub(crate) const NODE_PORTS: Ports =
     Ports { api_server: 443, etcd: 2379, etcd_peer: 2380, controller_manager: 10257, scheduler: 10259 };
 
+/// Takes a port of 127.0.0.1, or any that is free for 0, until the listener is dropped.
+pub(crate) fn take_port(port: u16) -> Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port)).with_context(|| {
+        format!("port {port} of 127.0.0.1 cannot be had: give --api-port another, or leave it out")
+    })
+}
+
 /// Ports of this machine that are free now.
 pub(crate) fn free_ports(api_server: Option<u16>) -> Result<Ports> {
     // All are held at once, so that no two are the same.
     let mut held = Vec::new();
-    let mut hold = |port: u16| -> Result<u16> {
-        let listener = TcpListener::bind(("127.0.0.1", port)).with_context(|| {
-            format!("port {port} of 127.0.0.1 cannot be had: give --api-port another, or leave it out")
-        })?;
+    let mut choose = |port| -> Result<u16> {
+        let listener = take_port(port)?;
         let port = listener.local_addr()?.port();
         held.push(listener);
         Ok(port)
     };
     Ok(Ports {
-        api_server: hold(api_server.unwrap_or(0))?,
-        etcd: hold(0)?,
-        etcd_peer: hold(0)?,
-        controller_manager: hold(0)?,
-        scheduler: hold(0)?,
+        api_server: choose(api_server.unwrap_or(0))?,
+        etcd: choose(0)?,
+        etcd_peer: choose(0)?,
+        controller_manager: choose(0)?,
+        scheduler: choose(0)?,
     })
 }
 
@@ -203,8 +208,8 @@ pub(crate) fn can_be_root(why: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs this very command again as root, through sudo, and returns its success.
-pub(crate) fn as_root(why: &str) -> Result<()> {
+/// Runs this very command again as root, through sudo; it says itself what goes wrong.
+pub(crate) fn as_root(why: &str) -> Result<ExitCode> {
     can_be_root(why)?;
     eprintln!("{why} needs root: sudo may ask for your password.");
     // Whoever interrupts this interrupts the part below too, which cleans up: it is waited for.
@@ -222,8 +227,7 @@ pub(crate) fn as_root(why: &str) -> Result<()> {
     }
     sudo.arg(program).args(std::env::args_os().skip(1));
     let status = sudo.status().with_context(|| format!("cannot start `{}`", command::line(&sudo)))?;
-    ensure!(status.success(), "the part that runs as root failed ({status})");
-    Ok(())
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 #[cfg(test)]

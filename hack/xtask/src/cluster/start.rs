@@ -98,7 +98,7 @@ impl<'a> Start<'a> {
         self.wait_for(ComponentName::Etcd)?;
         if is_node {
             self.wait_for(ComponentName::Containerd)?;
-            self.import(images)?;
+            inside::import(self.cluster, self.settings, images)?;
         }
         self.wait_for(ComponentName::KubeApiserver)?;
         self.spawn(ComponentName::KubeControllerManager)?;
@@ -138,15 +138,6 @@ impl<'a> Start<'a> {
     fn spawn(&mut self, name: ComponentName) -> Result<()> {
         let child = spawn(self.cluster, self.settings, name)?;
         self.children.push((name.text(), child));
-        Ok(())
-    }
-
-    fn import(&self, images: &[PathBuf]) -> Result<()> {
-        for image in images {
-            let mut ctr = inside::command(self.cluster, self.settings, "ctr")?;
-            ctr.args(["--namespace", "k8s.io", "images", "import"]).arg(image);
-            command::output(&mut ctr).with_context(|| format!("cannot import {}", image.display()))?;
-        }
         Ok(())
     }
 
@@ -271,7 +262,7 @@ fn detached(cluster: &Cluster, component: &str) -> Result<Command> {
 }
 
 fn write_files(cluster: &Cluster, settings: &Settings) -> Result<()> {
-    for folder in ["log", "etcd", "kubeconfig", "config/cni"] {
+    for folder in ["log", "kubeconfig", "config/cni"] {
         fs::create_dir_all(cluster.folder.join(folder))?;
     }
     if settings.wish.level == Level::Node {

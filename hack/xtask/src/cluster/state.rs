@@ -203,7 +203,9 @@ impl Cluster {
     /// Takes the cluster for this process until the returned file is dropped.
     pub(crate) fn lock(&self) -> Result<fs::File> {
         let folder = self.folder.with_file_name(".locks");
+        // Whoever locks first is the user; what root adds for a node lies in folders of the user's.
         fs::create_dir_all(&folder)?;
+        fs::create_dir_all(self.folder.with_file_name(".failed"))?;
         let path = folder.join(&self.name);
         let file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
         match file.file().try_lock() {

@@ -55,14 +55,12 @@ fn remove_folder(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Moves the logs of a failed start to where they outlive it; those of an earlier one are replaced.
+/// Moves the logs of a failed start to where they outlive it; those of an earlier one are replaced. The cluster must
+/// be locked.
 pub(crate) fn keep_logs(cluster: &Cluster) -> Result<PathBuf> {
     let kept = cluster.failed_logs();
     if kept.exists() {
         fs::remove_dir_all(&kept)?;
-    }
-    if let Some(parent) = kept.parent() {
-        fs::create_dir_all(parent)?;
     }
     fs::create_dir_all(cluster.logs())?;
     fs::rename(cluster.logs(), &kept)?;

@@ -2,7 +2,7 @@
 //! root comes after, and says why.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,20 +18,21 @@ use crate::{command, image};
 const WHY_ROOT: &str = "Starting a node (mount, network and pid namespaces, cgroups, device nodes)";
 
 /// Starts a cluster and waits until it is ready.
-pub(crate) fn up(arguments: &Up) -> Result<()> {
+pub(crate) fn up(arguments: &Up) -> Result<ExitCode> {
     let cluster = Cluster::named(&arguments.which.name)?;
     let wish = wish(arguments)?;
     let is_node = wish.level == Level::Node;
     if is_node {
         preconditions::can_be_root(WHY_ROOT)?;
     }
-    // Made by the user, though a node's own folder in it is root's.
     let lock = cluster.lock()?;
     if is_running_already(&cluster, &wish)? {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let system = preconditions::system(wish.level)?;
     preconditions::enough_space(&cluster, wish.level)?;
+    // Better now than after a build.
+    wish.api_port.map(preconditions::take_port).transpose()?;
 
     let source = source(arguments)?;
     if is_node || wish.fake_node.is_some() || wish.binaries.is_none() {
@@ -73,7 +74,7 @@ pub(crate) fn up(arguments: &Up) -> Result<()> {
     start::all(&cluster, &settings, fake_node.as_deref(), &images)?;
     println!("\nCluster {} is ready after {:.1} s.", cluster.name, began.elapsed().as_secs_f64());
     print_use(&cluster, &settings);
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn wish(arguments: &Up) -> Result<Wish> {

@@ -20,8 +20,8 @@ pub(crate) fn provide() -> Result<Vec<PathBuf>> {
 }
 
 /// `cargo xtask image`: makes the named images, or all, and says where their archives are: in the cache, or
-/// as `NAME.tar` in the folder `out`.
-pub(crate) fn make(names: &[String], out: Option<&Path>) -> Result<()> {
+/// as `NAME.tar` in the folder `out`. Returns the archives.
+pub(crate) fn make(names: &[String], out: Option<&Path>) -> Result<Vec<PathBuf>> {
     let known: Vec<&str> = table::IMAGES.iter().map(|(name, _)| *name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no image {unknown}; there are: {}", known.join(", "));
@@ -29,6 +29,7 @@ pub(crate) fn make(names: &[String], out: Option<&Path>) -> Result<()> {
     if let Some(out) = out {
         fs::create_dir_all(out)?;
     }
+    let mut archives = Vec::new();
     for (name, make) in table::IMAGES {
         if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
             continue;
@@ -41,8 +42,9 @@ pub(crate) fn make(names: &[String], out: Option<&Path>) -> Result<()> {
             file = copy;
         }
         println!("{} {}", image.reference, file.display());
+        archives.push(file);
     }
-    Ok(())
+    Ok(archives)
 }
 
 /// The image's archive in the cache, under the digest of its contents: whatever it was made from, the same

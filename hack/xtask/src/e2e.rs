@@ -1,0 +1,160 @@
+//! The end-to-end steps of `cargo xtask test`: whole clusters, and the tests that run beside and inside them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::binaries::{self, Containerd, Go, Kubernetes, Level, Source, Wanted};
+use crate::summary::Count;
+use crate::{command, image};
+
+/// The test targets that run inside a cluster.
+const INSIDE: [&str; 1] = ["--test=pods"];
+/// The environment variable that names the recording plugin to the tests.
+const RECORDING_PLUGIN: &str = "DRA_RECORDING_PLUGIN";
+
+/// A pairing of upstream's releases that tests run on.
+#[derive(Debug, Clone, Copy)]
+struct Pairing {
+    control_plane: Kubernetes,
+    kubelet: Kubernetes,
+    containerd: Containerd,
+}
+
+/// What every run uses.
+const DEFAULT: Pairing =
+    Pairing { control_plane: Kubernetes::V1_36, kubelet: Kubernetes::V1_36, containerd: Containerd::V2 };
+
+/// The others, for the long lane: the oldest release, the newest, a node that is upgraded after its control
+/// plane, and the containerd of older nodes.
+const MATRIX: [Pairing; 4] = [
+    Pairing { control_plane: Kubernetes::V1_34, kubelet: Kubernetes::V1_34, ..DEFAULT },
+    Pairing { control_plane: Kubernetes::V1_37, kubelet: Kubernetes::V1_37, ..DEFAULT },
+    Pairing { kubelet: Kubernetes::V1_34, ..DEFAULT },
+    Pairing { containerd: Containerd::V1_7, ..DEFAULT },
+];
+
+impl Pairing {
+    fn wanted(self) -> Wanted {
+        let Self { control_plane, kubelet, containerd } = self;
+        Wanted { level: Level::Node, kubernetes: control_plane, kubelet, containerd }
+    }
+
+    fn flags(self) -> [String; 3] {
+        [
+            format!("--kubernetes={}", self.control_plane.minor()),
+            format!("--kubelet={}", self.kubelet.minor()),
+            format!("--containerd={}", self.containerd.series()),
+        ]
+    }
+}
+
+/// Provides upstream's programs, the images and the recording plugin; with `long`, of all releases.
+pub(crate) fn programs(long: bool) -> Result<()> {
+    binaries::provide(&DEFAULT.wanted(), &Source::CacheOrBuild)?;
+    if long {
+        for pairing in MATRIX {
+            binaries::provide(&pairing.wanted(), &Source::CacheOrBuild)?;
+        }
+    }
+    image::provide()?;
+    let go = Go::find()?;
+    let modules = Path::new("hack/cluster");
+    let output = recording_plugin()?;
+    command::run(
+        go.command(modules).args(["build", "-trimpath", "-o"]).arg(output).arg("./recording-plugin"),
+    )?;
+    command::run(go.command(modules).args(["vet", "./..."]))?;
+    let badly_formatted = command::output(Command::new(go.gofmt()).args(["-l", "hack/cluster"]))?;
+    ensure!(badly_formatted.is_empty(), "not as gofmt has it:\n{badly_formatted}");
+    Ok(())
+}
+
+fn recording_plugin() -> Result<PathBuf> {
+    Ok(std::path::absolute("target/recording-plugin")?)
+}
+
+/// The tests that start and end clusters of their own.
+pub(crate) fn lifecycle(long: bool) -> (Result<()>, Count) {
+    let mut cargo = Command::new("cargo");
+    // Two clusters at a time are what a small machine can carry.
+    cargo.args(["test", "--package=e2e", "--test=lifecycle", "--", "--test-threads=2"]);
+    if long {
+        cargo.arg("--include-ignored");
+    }
+    counted(&mut cargo)
+}
+
+/// The tests inside a cluster, on the releases that users have today.
+pub(crate) fn inside(long: bool) -> (Result<()>, Count) {
+    on(DEFAULT, "test", &INSIDE, long)
+}
+
+/// Pods on every other pairing of releases.
+pub(crate) fn matrix() -> (Result<()>, Count) {
+    let mut all = Count::default();
+    let mut failed = Vec::new();
+    for pairing in MATRIX {
+        let (result, count) = on(pairing, "matrix", &INSIDE[..1], true);
+        all += count;
+        if let Err(error) = result {
+            failed.push(format!("{}: {error:#}", pairing.flags().join(" ")));
+        }
+    }
+    let result = if failed.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(failed.join("\n"))) };
+    (result, all)
+}
+
+/// Starts a node of these releases, runs the test targets inside, and ends it whatever became of them.
+fn on(pairing: Pairing, name: &str, targets: &[&str], long: bool) -> (Result<()>, Count) {
+    let up = || -> Result<()> {
+        cluster(&["down", "--name", name], &[])?;
+        cluster(&["up", "--name", name], &pairing.flags())
+    };
+    if let Err(error) = up() {
+        return (Err(error), Count::default());
+    }
+    let tests = xtask().and_then(|mut exec| {
+        exec.args(["cluster", "exec", "--name", name, "--"]);
+        exec.args(["cargo", "test", "--offline", "--package=e2e"]).args(targets);
+        if long {
+            exec.args(["--", "--include-ignored"]);
+        }
+        exec.env(RECORDING_PLUGIN, recording_plugin()?);
+        Ok(exec)
+    });
+    let (result, count) = match tests {
+        Ok(mut exec) => counted(&mut exec),
+        Err(error) => (Err(error), Count::default()),
+    };
+    let logs = if result.is_err() { cluster(&["logs", "--name", name], &[]) } else { Ok(()) };
+    let down = cluster(&["down", "--name", name], &[]);
+    (result.and(logs).and(down), count)
+}
+
+/// Runs tests, and counts them by what they print.
+fn counted(tests: &mut Command) -> (Result<()>, Count) {
+    let mut count = Count::default();
+    let result = command::run_watched(tests, |line| {
+        if let Some(program) = Count::from_line(line) {
+            count += program;
+        }
+    });
+    if result.is_ok() && count.passed == 0 {
+        return (Err(anyhow::anyhow!("`{}` ran no test at all", command::line(tests))), count);
+    }
+    (result, count)
+}
+
+fn cluster(arguments: &[&str], flags: &[String]) -> Result<()> {
+    command::run(xtask()?.arg("cluster").args(arguments).args(flags))
+}
+
+fn xtask() -> Result<Command> {
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    if !program.is_file() {
+        bail!("{} has been replaced while it runs: run the command again", program.display());
+    }
+    Ok(Command::new(program))
+}
