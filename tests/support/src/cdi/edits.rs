@@ -1,5 +1,6 @@
 //! The changes that container edits make to an OCI runtime spec.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -42,8 +43,7 @@ pub(super) fn apply(edits: &Edits, spec: &mut Value) -> Result<(), EditError> {
     let root = spec.as_object_mut().ok_or_else(|| EditError::Runtime("root".to_owned()))?;
 
     if !edits.env.is_empty() {
-        let env = list(process(root)?, "env")?;
-        edits.env.iter().for_each(|variable| set_variable(env, variable));
+        add_variables(list(process(root)?, "env")?, &edits.env);
     }
     for node in &edits.device_nodes {
         add_device(root, node)?;
@@ -76,15 +76,21 @@ pub(super) fn apply(edits: &Edits, spec: &mut Value) -> Result<(), EditError> {
     Ok(())
 }
 
-/// Replaces the variable of the same name where it stands, or adds it.
-fn set_variable(env: &mut Vec<Value>, variable: &str) {
-    fn name(variable: &str) -> &str {
-        variable.split('=').next().unwrap_or_default()
-    }
-    let same = |value: &Value| value.as_str().is_some_and(|other| name(other) == name(variable));
-    match env.iter().rposition(same) {
-        Some(at) => env[at] = json!(variable),
-        None => env.push(json!(variable)),
+/// Adds variables; of several edits of one variable the last counts, where the first stands.
+///
+/// What the container already sets is not replaced but followed by the edit, as by the Go library: what getenv finds
+/// in such an environment depends on the program.
+fn add_variables(env: &mut Vec<Value>, variables: &[String]) {
+    let mut places = BTreeMap::new();
+    for variable in variables {
+        let name = variable.split('=').next().unwrap_or_default();
+        match places.get(name) {
+            Some(&at) => env[at] = json!(variable),
+            None => {
+                places.insert(name, env.len());
+                env.push(json!(variable));
+            }
+        }
     }
 }
 
@@ -95,7 +101,7 @@ fn add_device(root: &mut Map<String, Value>, node: &DeviceNode) -> Result<(), Ed
         device["fileMode"] = json!(mode);
     }
     for (field, stated) in [("uid", node.uid), ("gid", node.gid)] {
-        if let Some(id) = stated.or_else(|| process_id(root, field)) {
+        if let Some(id) = stated.map(u64::from).or_else(|| process_id(root, field)) {
             device[field] = json!(id);
         }
     }
@@ -125,7 +131,8 @@ struct Node {
 
 impl Node {
     fn complete(node: &DeviceNode) -> Result<Self, EditError> {
-        let stated = Self { kind: node.kind.clone(), major: node.major, minor: node.minor, mode: node.file_mode };
+        let stated =
+            Self { kind: node.kind.clone(), major: node.major, minor: node.minor, mode: node.file_mode };
         let complete = !node.kind.is_empty() && (node.major != 0 || node.kind == "p");
         let path = if node.host_path.is_empty() { &node.path } else { &node.host_path };
         let host = match HostNode::read(path) {
@@ -205,9 +212,11 @@ fn oci_hook(hook: &Hook) -> Value {
 
 fn oci_rdt(rdt: &IntelRdt) -> Value {
     let mut value = json!({});
-    for (field, setting) in
-        [("closID", &rdt.clos_id), ("l3CacheSchema", &rdt.l3_cache_schema), ("memBwSchema", &rdt.mem_bw_schema)]
-    {
+    for (field, setting) in [
+        ("closID", &rdt.clos_id),
+        ("l3CacheSchema", &rdt.l3_cache_schema),
+        ("memBwSchema", &rdt.mem_bw_schema),
+    ] {
         if !setting.is_empty() {
             value[field] = json!(setting);
         }
@@ -246,7 +255,10 @@ fn process(root: &mut Map<String, Value>) -> Result<&mut Map<String, Value>, Edi
     object(root, "process")
 }
 
-fn object<'a>(parent: &'a mut Map<String, Value>, field: &str) -> Result<&'a mut Map<String, Value>, EditError> {
+fn object<'a>(
+    parent: &'a mut Map<String, Value>,
+    field: &str,
+) -> Result<&'a mut Map<String, Value>, EditError> {
     let value = parent.entry(field).or_insert_with(|| json!({}));
     value.as_object_mut().ok_or_else(|| EditError::Runtime(field.to_owned()))
 }

@@ -107,8 +107,10 @@ impl Registry {
             let found = Found { precedence, path: path.to_owned(), spec: self.specs.len(), device };
             match self.devices.get(&name).cloned() {
                 Some(other) if other.precedence == precedence => {
-                    let conflict =
-                        |other: &Path| SpecError::Conflict { device: name.clone(), other: other.display().to_string() };
+                    let conflict = |other: &Path| SpecError::Conflict {
+                        device: name.clone(),
+                        other: other.display().to_string(),
+                    };
                     let (ours, theirs) = (conflict(&other.path), conflict(path));
                     self.report(path.to_owned(), ours);
                     self.report(other.path, theirs);

@@ -19,6 +19,15 @@ impl Status {
         Self { code, message: message.into() }
     }
 
+    /// What a server answered. A tonic server has a timer for the deadline, too, which may be the first to ring.
+    pub(super) fn answered(code: Code, message: impl Into<String>) -> Self {
+        let message = message.into();
+        match code {
+            Code::Cancelled if message == "Timeout expired" => Self::deadline_exceeded(),
+            _ => Self::new(code, message),
+        }
+    }
+
     /// The call's time ran out.
     pub(super) fn deadline_exceeded() -> Self {
         Self::new(Code::DeadlineExceeded, "context deadline exceeded")
@@ -27,11 +36,7 @@ impl Status {
 
 impl From<tonic::Status> for Status {
     fn from(status: tonic::Status) -> Self {
-        // tonic's timer for the same deadline, which may be the first to ring.
-        if status.code() == Code::Cancelled && status.message() == "Timeout expired" {
-            return Self::deadline_exceeded();
-        }
-        Self::new(status.code(), status.message())
+        Self::answered(status.code(), status.message())
     }
 }
 

@@ -59,9 +59,7 @@ impl http_body::Body for Body {
         }
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
         Poll::Ready(match (frame, &mut self.cut) {
-            (Some(Ok(frame)), Some((cut, _))) => {
-                Some(Ok(frame.map_data(|data| cut.shorten(data))))
-            }
+            (Some(Ok(frame)), Some((cut, _))) => Some(Ok(frame.map_data(|data| cut.shorten(data)))),
             (frame, _) => frame,
         })
     }

@@ -112,7 +112,7 @@ impl Target {
         let path = uri.path().to_owned();
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let rest: &[&str] = match parts.as_slice() {
-            ["api", _version, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
+            ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
             _ => &[],
         };
         // The namespaces themselves and their subresources have no resource behind their name.
@@ -127,9 +127,9 @@ impl Target {
             [resource, _, sub @ ..] => Some(format!("{resource}/{}", sub.join("/"))),
         };
         let named = rest.len() > 1;
-        let watch = uri
-            .query()
-            .is_some_and(|query| query.split('&').any(|pair| ["watch=true", "watch=1", "watch"].contains(&pair)));
+        let watch = uri.query().is_some_and(|query| {
+            query.split('&').any(|pair| ["watch=true", "watch=1", "watch"].contains(&pair))
+        });
         let verb = match *method {
             Method::GET if resource.is_none() => Some(Verb::Get),
             Method::GET if watch => Some(Verb::Watch),

@@ -71,17 +71,19 @@ async fn a_failed_registration_is_tried_again() {
     let cases = [
         (
             "an error",
+            SOON,
             Trouble::Fails(Status::internal("50% of the GPUs are gone")),
             "rpc error: code = Internal desc = 50% of the GPUs are gone",
         ),
         (
             "no answer in time",
+            Duration::from_secs(1),
             Trouble::NeverAnswers,
             "rpc error: code = DeadlineExceeded desc = context deadline exceeded",
         ),
     ];
-    for (name, trouble, error) in cases {
-        let node = Node::with(|settings| settings.timings.get_info = Duration::from_secs(1)).await;
+    for (name, limit, trouble, error) in cases {
+        let node = Node::with(|settings| settings.timings.get_info = limit).await;
         let plugin = node.registered("a", Script::new(DRIVER).info_trouble([trouble])).await;
         assert_eq!(
             node.kubelet.registration_errors()[0],

@@ -216,7 +216,7 @@ fn finished(trailers: &Headers, body: &[u8]) -> Result<Vec<u8>, Status> {
     let code = Code::from_i32(code);
     if code != Code::Ok {
         let message = trailers.get("grpc-message").unwrap_or_default();
-        return Err(Status::new(code, headers::decode_message(message)));
+        return Err(Status::answered(code, headers::decode_message(message)));
     }
     let Some((&[compressed, ref length @ ..], message)) = body.split_first_chunk::<5>() else {
         return Err(malformed("the answer has no message"));
