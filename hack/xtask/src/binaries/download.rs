@@ -11,43 +11,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
-use sha2::{Digest as _, Sha256, Sha512};
 
 use super::room::{self, Need};
 use super::{CONTAINERD, Containerd, KUBELET, Kubernetes, make_executable};
+use crate::digest::Digest;
 use crate::{command, store};
-
-/// A digest in hexadecimal digits.
-#[derive(Debug, Clone, Copy)]
-enum Digest {
-    Sha256(&'static str),
-    Sha512(&'static str),
-}
-
-impl Digest {
-    /// The file's digest of the same kind.
-    fn found(self, file: &Path) -> Result<String> {
-        let mut file = fs::File::open(file)?;
-        match self {
-            Self::Sha256(_) => {
-                let mut hash = Sha256::new();
-                std::io::copy(&mut file, &mut hash)?;
-                Ok(format!("{:x}", hash.finalize()))
-            }
-            Self::Sha512(_) => {
-                let mut hash = Sha512::new();
-                std::io::copy(&mut file, &mut hash)?;
-                Ok(format!("{:x}", hash.finalize()))
-            }
-        }
-    }
-
-    fn digits(self) -> &'static str {
-        match self {
-            Self::Sha256(digits) | Self::Sha512(digits) => digits,
-        }
-    }
-}
 
 /// A gzipped tar archive that holds programs.
 #[derive(Debug, Clone, Copy)]
@@ -209,7 +177,7 @@ fn fetch(archive: &Archive, base: Option<&str>, folder: &Path) -> Result<()> {
     command::run_aside(curl.arg(&file).arg(&url)).with_context(|| {
         format!("cannot fetch {url}: is the network there? A mirror can be named (--from), or a folder (--binaries)")
     })?;
-    verify(&file, archive.digest, &url)?;
+    archive.digest.verify(&file, &url)?;
 
     let names: Vec<&str> = archive.programs.iter().copied().flatten().copied().collect();
     let mut tar = Command::new("tar");
@@ -222,16 +190,6 @@ fn fetch(archive: &Archive, base: Option<&str>, folder: &Path) -> Result<()> {
     let top = archive.folder.split('/').next().unwrap_or(archive.folder);
     fs::remove_dir_all(folder.join(top))?;
     Ok(fs::remove_file(file)?)
-}
-
-fn verify(file: &Path, digest: Digest, url: &str) -> Result<()> {
-    let found = digest.found(file)?;
-    ensure!(
-        found == digest.digits(),
-        "{url} has the digest {found}, but {} is pinned: it is not the file that upstream released",
-        digest.digits()
-    );
-    Ok(())
 }
 
 #[cfg(test)]
