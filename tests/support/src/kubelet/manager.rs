@@ -68,7 +68,8 @@ struct Session {
 #[derive(Debug)]
 struct Worker {
     pod: Pod,
-    /// Whether the pod is to end; an attempt to prepare is given up then.
+    /// Whether the pod is to end. No attempt to prepare begins then; one that runs goes on to its answer or its
+    /// deadline, as the kubelet's does.
     ending: watch::Sender<bool>,
     /// Held while the pod is prepared or unprepared.
     busy: AsyncMutex<()>,
@@ -243,11 +244,13 @@ impl Inner {
 
     async fn prepare(&self, worker: &Worker) -> Result<Prepared, PrepareError> {
         let _busy = worker.busy.lock().await;
-        let (mut ending, mut life) = (worker.ending.subscribe(), self.life.subscribe());
+        let mut life = self.life.subscribe();
         let cancelled = || PrepareError::Call(Status::new(Code::Cancelled, "context canceled"));
+        if *worker.ending.borrow() {
+            return Err(cancelled());
+        }
         tokio::select! {
             biased;
-            _ = ending.wait_for(|&ending| ending) => Err(cancelled()),
             _ = life.changed() => Err(cancelled()),
             prepared = self.try_prepare(&worker.pod) => prepared,
         }

@@ -1,12 +1,16 @@
 //! Unpreparing the claims of pods.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use dra_kubelet_proto::dra::v1;
 use support::kubelet::PodClaim;
+use tokio::{sync::Semaphore, time::timeout};
 use tonic::Status;
 
 use crate::{
@@ -117,16 +121,27 @@ async fn a_claim_that_was_not_unprepared_stands_in_the_way_of_a_new_one_of_its_n
 }
 
 #[tokio::test]
-async fn ending_a_pod_gives_up_its_preparing_and_unprepares_what_was_begun() {
+async fn a_pod_that_ends_during_prepare_is_prepared_to_the_end_and_then_unprepared() {
     let node = Node::start().await;
     let mut script = Script::new(DRIVER);
-    script.prepare = Arc::new(|_| Box::pin(std::future::pending()));
+    let (answer, gate) = (Arc::clone(&script.prepare), Arc::new(Semaphore::new(0)));
+    let held = Arc::clone(&gate);
+    script.prepare = Arc::new(move |request| {
+        let (answer, held) = (Arc::clone(&answer), Arc::clone(&held));
+        Box::pin(async move {
+            let _passed = held.acquire().await.unwrap();
+            answer(request).await
+        })
+    });
     let plugin = node.registered("a", script).await;
     let kubelet = node.kubelet.clone();
     let run = tokio::spawn(async move { kubelet.run_pod(pod("p", vec![claim("c", &[DRIVER])])).await });
     assert!(node.kubelet.wait(SOON, || plugin.calls().len() == 1).await);
-    node.kubelet.end_pod("p-uid").await.unwrap();
-    assert_eq!(run.await.unwrap().prepared, None);
+    let mut end = std::pin::pin!(node.kubelet.end_pod("p-uid"));
+    assert!(timeout(Duration::ZERO, &mut end).await.is_err(), "the pod ended during its prepare");
+    gate.add_permits(1);
+    end.await.unwrap();
+    assert!(run.await.unwrap().prepared.is_some());
     assert_eq!(plugin.calls()[1..], [Call::Unprepare(names(&["c"]))]);
 }
 
