@@ -10,7 +10,7 @@ use crate::summary::Count;
 use crate::{command, image};
 
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 1] = ["--test=pods"];
+const INSIDE: [&str; 3] = ["--test=pods", "--test=transport", "--test=kubelet_parity"];
 /// The environment variable that names the recording plugin to the tests.
 const RECORDING_PLUGIN: &str = "DRA_RECORDING_PLUGIN";
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -10,14 +11,18 @@ use kube::Client;
 use kube::api::PostParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
+use support::cdi::Registry;
 use support::kubelet::{self, Health, Kubelet, PrepareError, Prepared, read_pod};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::api::{GUARD, Space, delete, event_texts, log_until, phase, uid, unique, wait};
+use crate::api::{GUARD, Space, delete, delete_begin, event_texts, log_until, phase, unique, wait};
 use crate::cluster::Cluster;
 use crate::objects::{POOL, PodPlan};
+
+/// How soon the end of a stand-in's pod is tried again; the kubelet takes 10 s.
+const END_AGAIN: Duration = Duration::from_millis(100);
 
 /// The devices that each container got, by its name.
 pub type Got = BTreeMap<String, Vec<String>>;
@@ -50,8 +55,11 @@ struct StandIn {
 
 #[derive(Debug)]
 struct Attempt {
-    pod: kubelet::Pod,
+    /// The pod with its claims, unless these could not be read.
+    pod: Option<kubelet::Pod>,
     outcome: Option<JoinHandle<Result<Prepared, PrepareError>>>,
+    /// The end of the pod, once it was asked for.
+    end: Option<JoinHandle<()>>,
 }
 
 impl Node {
@@ -145,11 +153,7 @@ impl Node {
                         log.lines().any(|line| line == "end")
                     })
                     .await;
-                    let ids =
-                        log.lines().filter_map(|line| Some(line.strip_prefix("GOT_")?.split_once('=')?.1));
-                    let mut ids: Vec<String> = ids.map(str::to_owned).collect();
-                    ids.sort();
-                    got.insert(container.name.to_owned(), ids);
+                    got.insert(container.name.to_owned(), devices(log.lines()));
                 }
                 got
             }
@@ -229,16 +233,24 @@ impl Node {
         }
     }
 
+    /// Asks for the end of a pod.
+    pub async fn begin_end(&self, space: &Space, pod: &Pod) {
+        let name = pod.metadata.name.as_deref().expect("a pod has a name");
+        match &self.kind {
+            Kind::Real(_) => {
+                delete_begin(&space.api::<Pod>(), name).await;
+            }
+            Kind::StandIn(stand_in) => stand_in.begin_end(name),
+        }
+    }
+
     /// Ends a pod and waits until it is gone and its claims are unprepared.
     pub async fn end(&self, space: &Space, pod: &Pod) {
         let name = pod.metadata.name.as_deref().expect("a pod has a name");
-        match &self.kind {
-            Kind::Real(_) => delete(&space.api::<Pod>(), name).await,
-            Kind::StandIn(stand_in) => {
-                stand_in.end(&uid(pod)).await;
-                delete(&space.api::<Pod>(), name).await;
-            }
+        if let Kind::StandIn(stand_in) = &self.kind {
+            stand_in.end(name).await;
         }
+        delete(&space.api::<Pod>(), name).await;
     }
 
     /// Restarts the kubelet and waits until it has begun to work again.
@@ -262,12 +274,11 @@ impl StandIn {
     /// Begins the first attempt to prepare a pod.
     async fn bind(&self, space: &Space, pod: &Pod) {
         let name = pod.metadata.name.clone().expect("a pod has a name");
-        let pod = read_pod(&space.client, &space.name, &name)
-            .await
-            .unwrap_or_else(|e| panic!("the stand-in reads the pod {name}: {e}"));
-        let (kubelet, asked) = (self.kubelet.clone(), pod.clone());
-        let outcome = tokio::spawn(async move { kubelet.prepare_pod(&asked).await });
-        self.pods.lock().unwrap().insert(name, Attempt { pod, outcome: Some(outcome) });
+        let read = read_pod(&space.client, &space.name, &name).await;
+        let pod = read.as_ref().ok().cloned();
+        let kubelet = self.kubelet.clone();
+        let outcome = tokio::spawn(async move { kubelet.prepare_pod(&read?).await });
+        self.pods.lock().unwrap().insert(name, Attempt { pod, outcome: Some(outcome), end: None });
     }
 
     /// The outcome of the first attempt, or else that of all further ones.
@@ -280,7 +291,10 @@ impl StandIn {
         let outcome = async {
             match first {
                 Some(first) => first.await.expect("the stand-in does not panic"),
-                None => Ok(self.kubelet.run_pod(pod).await.prepared.expect("the pod was not ended")),
+                None => {
+                    let pod = pod.expect("only a pod that was read is tried again");
+                    Ok(self.kubelet.run_pod(pod).await.prepared.expect("the pod was not ended"))
+                }
             }
         };
         timeout(GUARD, outcome).await.unwrap_or_else(|_| panic!("the stand-in still prepares {}", plan.name))
@@ -289,12 +303,14 @@ impl StandIn {
     async fn run(&self, plan: &PodPlan) -> Got {
         let prepared = self.outcome(plan).await;
         let prepared = prepared.unwrap_or_else(|e| panic!("the stand-in prepares {}: {e}", plan.name));
+        let specs = Registry::load(self.kubelet.cdi());
         let containers = prepared.containers.into_iter().map(|container| {
-            let mut ids = container.cdi_devices;
-            ids.sort();
-            // A claim that is prepared once more after a restart has its ids twice, which no container can tell.
-            ids.dedup();
-            (container.name, ids)
+            let mut spec = json!({"process": {"env": []}});
+            specs
+                .apply(&container.cdi_devices, &mut spec)
+                .unwrap_or_else(|e| panic!("make the edits of {:?}: {e}", container.cdi_devices));
+            let env = spec["process"]["env"].as_array().into_iter().flatten();
+            (container.name, devices(env.filter_map(|variable| variable.as_str())))
         });
         containers.collect()
     }
@@ -306,10 +322,41 @@ impl StandIn {
         }
     }
 
-    /// Ends a pod, as often as it takes.
-    async fn end(&self, uid: &str) {
-        while let Err(error) = self.kubelet.end_pod(uid).await {
-            assert!(matches!(error, kubelet::Error::Unprepare(_)), "the stand-in ends a pod: {error}");
-        }
+    /// Begins to end a pod, as often as it takes, if that has not begun yet.
+    fn begin_end(&self, name: &str) {
+        let mut pods = self.pods.lock().unwrap();
+        let attempt = pods.get_mut(name).expect("the scenario made this pod");
+        let kubelet = self.kubelet.clone();
+        let uid = attempt.pod.as_ref().map(|pod| pod.uid.clone());
+        attempt.end.get_or_insert_with(|| {
+            tokio::spawn(async move {
+                // Without claims there is nothing to end.
+                let Some(uid) = uid else { return };
+                while let Err(error) = kubelet.end_pod(&uid).await {
+                    assert!(
+                        matches!(error, kubelet::Error::Unprepare(_)),
+                        "the stand-in ends a pod: {error}"
+                    );
+                    tokio::time::sleep(END_AGAIN).await;
+                }
+            })
+        });
     }
+
+    async fn end(&self, name: &str) {
+        self.begin_end(name);
+        let ended = self.pods.lock().unwrap().get_mut(name).and_then(|attempt| attempt.end.take());
+        let ended = timeout(GUARD, ended.expect("the end was asked for")).await;
+        ended
+            .unwrap_or_else(|_| panic!("the stand-in still ends {name}"))
+            .expect("the stand-in does not panic");
+    }
+}
+
+/// The devices that a container got, by its variables `GOT_<device>=<id>`, sorted.
+fn devices<'a>(variables: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let ids = variables.filter_map(|variable| Some(variable.strip_prefix("GOT_")?.split_once('=')?.1));
+    let mut ids: Vec<String> = ids.map(str::to_owned).collect();
+    ids.sort();
+    ids
 }

@@ -3,7 +3,6 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -157,11 +156,6 @@ impl Plugin {
         assert!(last.error.is_empty(), "the plugin did not obey {command}: {}", last.error);
     }
 
-    /// Replaces the script.
-    pub async fn script(&mut self, rules: Vec<Value>) {
-        self.command(json!({"do": "script", "rules": rules})).await;
-    }
-
     /// The calls that were answered so far, in the order in which they came in.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
@@ -208,12 +202,8 @@ impl Plugin {
     }
 
     async fn until(&self, what: &str, condition: impl Fn(&[Event]) -> bool) {
-        self.until_within(GUARD, what, condition).await;
-    }
-
-    async fn until_within(&self, guard: Duration, what: &str, condition: impl Fn(&[Event]) -> bool) {
         let mut events = self.events.clone();
-        let result = timeout(guard, events.wait_for(|events| condition(events))).await;
+        let result = timeout(GUARD, events.wait_for(|events| condition(events))).await;
         if !matches!(result, Ok(Ok(_))) {
             let ended = if result.is_ok() { "it ended" } else { "time ran out" };
             panic!(

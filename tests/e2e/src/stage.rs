@@ -115,9 +115,13 @@ impl Stage {
 
     /// Creates a pod, reserves its claims for it and gives it to the node.
     pub async fn create(&mut self, plan: &PodPlan) {
+        self.create_with(plan, &plan.claims).await;
+    }
+
+    async fn create_with(&mut self, plan: &PodPlan, reserve: &[&'static str]) {
         let pod: Pod = make(&self.space.api(), plan.manifest()).await;
         self.names.add(uid(&pod), format!("<uid of {}>", plan.name));
-        for name in &plan.claims {
+        for name in reserve {
             self.reserve(name, &pod).await;
         }
         self.node.bind(&self.space, &pod).await;
@@ -166,10 +170,26 @@ impl Stage {
     /// Creates a pod whose claims cannot be prepared, and notes what its event says about that.
     pub async fn fail(&mut self, plan: &PodPlan) {
         self.create(plan).await;
+        self.fails(plan).await;
+    }
+
+    /// As [`Stage::fail`], with claims that nobody has allocated.
+    pub async fn fail_without_allocation(&mut self, plan: &PodPlan) {
+        self.create_with(plan, &[]).await;
+        self.fails(plan).await;
+    }
+
+    async fn fails(&mut self, plan: &PodPlan) {
         let text = self.node.failure(&self.space, plan).await;
         self.failed.push(plan.name.clone());
         let text = self.names.apply(&text);
         self.note(format!("{}: {text}", plan.name));
+    }
+
+    /// Asks for the end of a pod, without waiting for it.
+    pub async fn begin_end(&mut self, name: &str) {
+        let pod = self.pods.get(name).expect("the scenario made this pod");
+        self.node.begin_end(&self.space, pod).await;
     }
 
     /// Ends a pod and waits until it is gone, with its claims unprepared where it was their last user.
