@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 /// The xtask program under test, with a state folder of its own.
 pub(crate) struct Xtask {
-    program: PathBuf,
+    pub(crate) program: PathBuf,
     pub(crate) state: tempfile::TempDir,
     /// Words before the program's own: another user, another namespace.
     pub(crate) before: Vec<String>,
