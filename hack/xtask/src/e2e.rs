@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::binaries::{self, Containerd, Go, Kubernetes, Level, Source, Wanted};
 use crate::summary::Count;
@@ -151,10 +151,13 @@ fn cluster(arguments: &[&str], flags: &[String]) -> Result<()> {
     command::run(xtask()?.arg("cluster").args(arguments).args(flags))
 }
 
+/// This program, as it is now: the step `build` may have put a new one in the place of the one that runs.
 fn xtask() -> Result<Command> {
     let program = std::env::current_exe().context("cannot find the path of this program")?;
-    if !program.is_file() {
-        bail!("{} has been replaced while it runs: run the command again", program.display());
-    }
-    Ok(Command::new(program))
+    let path = program.to_str().map(|path| path.strip_suffix(REPLACED).unwrap_or(path));
+    let path = path.with_context(|| format!("the path {} is not UTF-8", program.display()))?;
+    Ok(Command::new(path))
 }
+
+/// What Linux appends to the path of a program whose file is another one by now.
+const REPLACED: &str = " (deleted)";
