@@ -6,9 +6,13 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::binaries::{self, Containerd, Go, Kubernetes, Level, Source, Wanted};
+use crate::steps::ALL_TESTS;
 use crate::summary::Count;
 use crate::{command, image};
 
+/// Tests of the whole workspace, so that cargo takes what the step `build` has built: for `e2e` alone it would
+/// build the dependencies again, with fewer features.
+const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
 const INSIDE: [&str; 3] = ["--test=pods", "--test=transport", "--test=kubelet_parity"];
 /// The environment variable that names the recording plugin to the tests.
@@ -79,7 +83,7 @@ fn recording_plugin() -> Result<PathBuf> {
 pub(crate) fn lifecycle(long: bool) -> (Result<()>, Count) {
     let mut cargo = Command::new("cargo");
     // Two clusters at a time are what a small machine can carry.
-    cargo.args(["test", "--package=e2e", "--test=lifecycle", "--", "--test-threads=2"]);
+    cargo.args(TESTS).args(["--test=lifecycle", "--", "--test-threads=2"]);
     if long {
         cargo.arg("--include-ignored");
     }
@@ -117,7 +121,7 @@ fn on(pairing: Pairing, name: &str, targets: &[&str], long: bool) -> (Result<()>
     }
     let tests = xtask().and_then(|mut exec| {
         exec.args(["cluster", "exec", "--name", name, "--"]);
-        exec.args(["cargo", "test", "--offline", "--package=e2e"]).args(targets);
+        exec.arg("cargo").args(TESTS).arg("--offline").args(targets);
         if long {
             exec.args(["--", "--include-ignored"]);
         }

@@ -13,7 +13,7 @@ use crate::summary::{Count, Outcome, Report, Summary};
 use crate::{clients, command, e2e, edges};
 
 /// Also the tests that need what the set-up fetched.
-const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients";
+pub(crate) const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients";
 
 /// A step of `cargo xtask test`, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
