@@ -4,88 +4,129 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use dra_runtime::client::ClientOptions;
+use dra_runtime::logging::LoggingOptions;
 
 /// The DRA kubelet plugin for NVIDIA H100 and H200 GPUs.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub(crate) struct Arguments {
+pub struct Arguments {
+    /// Options about the log.
     #[command(flatten)]
-    pub(crate) logging: LoggingOptions,
+    pub logging: LoggingOptions,
+    /// What to do.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub command: Command,
 }
 
+/// What the program can do.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub enum Command {
     /// Show the GPUs of this node, and what is wrong with them.
     Inspect(InspectOptions),
+    /// Serve the kubelet: publish the GPUs, prepare claims.
+    Run(Box<RunOptions>),
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct InspectOptions {
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunOptions {
+    /// Options about the node's files.
     #[command(flatten)]
-    pub(crate) roots: RootOptions,
+    pub roots: RootOptions,
+
+    /// Options about the API server.
+    #[command(flatten)]
+    pub client: ClientOptions,
+
+    /// The DRA driver's name, from which socket folders, CDI vendor and state folder follow.
+    #[arg(long, env = "DRIVER_NAME", default_value = "eks-hybrid-dra")]
+    pub driver_name: String,
+
+    /// The name of this node's Node object.
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: String,
+
+    /// The UID of this plugin's pod: with it, two instances can overlap during a rolling update.
+    #[arg(long, env = "POD_UID")]
+    pub pod_uid: Option<String>,
+
+    /// The kubelet's folder of registration sockets.
+    #[arg(long, env = "KUBELET_REGISTRY", default_value = "/var/lib/kubelet/plugins_registry")]
+    pub kubelet_registry: PathBuf,
+
+    /// The kubelet's folder of plugins; the DRA socket lies in the driver's folder there.
+    #[arg(long, env = "KUBELET_PLUGINS", default_value = "/var/lib/kubelet/plugins")]
+    pub kubelet_plugins: PathBuf,
+
+    /// The folder of the CDI specs.
+    #[arg(long, env = "CDI_ROOT", default_value = "/var/run/cdi")]
+    pub cdi_root: PathBuf,
+
+    /// The folder for state that a reboot ends; the driver's folder is made there.
+    #[arg(long, env = "STATE_ROOT", default_value = "/run")]
+    pub state_root: PathBuf,
+
+    /// Where the driver root lies as the container runtime sees it, if that is another place than here.
+    #[arg(long, env = "HOST_DRIVER_ROOT")]
+    pub host_driver_root: Option<PathBuf>,
+
+    /// Where /metrics, /healthz and /readyz are served; port 0 takes a free one, and the log says which.
+    #[arg(long, env = "ADMIN_ADDRESS", default_value = "127.0.0.1:8080")]
+    pub admin_address: std::net::SocketAddr,
+
+    /// How long a GPU may take for its answers: a number with ms, s or m.
+    #[arg(long, env = "GPU_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub gpu_timeout: Duration,
+}
+
+/// Options of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectOptions {
+    /// Options about the node's files.
+    #[command(flatten)]
+    pub roots: RootOptions,
 
     /// How to write the inventory.
     #[arg(short, long, env = "INSPECT_OUTPUT", value_enum, default_value_t = Output::Table)]
-    pub(crate) output: Output,
+    pub output: Output,
 
     /// Exit with status 1 if no GPU can be used.
     #[arg(long, env = "REQUIRE_GPUS")]
-    pub(crate) require_gpus: bool,
+    pub require_gpus: bool,
 
     /// How long a GPU may take for its answers: a number with ms, s or m. One that takes longer is shown with
     /// what it said until then.
     #[arg(long, env = "GPU_TIMEOUT", default_value = "10s", value_parser = duration)]
-    pub(crate) timeout: Duration,
+    pub timeout: Duration,
 }
 
 /// Where the node's files are. In a container these are mounts.
-#[derive(Debug, Args)]
-pub(crate) struct RootOptions {
+#[derive(Clone, Debug, Args)]
+pub struct RootOptions {
     /// The folder that NVIDIA's driver is installed in: / or, with a driver container, the folder on the host
     /// that looks like its /.
     #[arg(long, env = "DRIVER_ROOT", default_value = "/")]
-    pub(crate) driver_root: PathBuf,
+    pub driver_root: PathBuf,
 
     /// What the kernel shows as /sys.
     #[arg(long, env = "SYSFS_ROOT", default_value = "/sys")]
-    pub(crate) sysfs: PathBuf,
+    pub sysfs: PathBuf,
 
     /// What the kernel shows as /proc.
     #[arg(long, env = "PROCFS_ROOT", default_value = "/proc")]
-    pub(crate) procfs: PathBuf,
+    pub procfs: PathBuf,
 }
 
+/// How to write what was asked for.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Output {
+pub enum Output {
     /// For people.
     Table,
     /// For programs.
     Json,
     /// For programs and people.
     Yaml,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct LoggingOptions {
-    /// What to log: error, warn, info, debug or trace, or directives such as "info,dra_driver=debug".
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", global = true)]
-    pub(crate) log_level: String,
-
-    /// How to write the log, which goes to standard error.
-    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto, global = true)]
-    pub(crate) log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Reads "10s", "500ms", "2m".

@@ -14,7 +14,10 @@ use crate::arguments::{InspectOptions, Output};
 const USUAL_WIDTH: usize = 80;
 
 /// Makes the inventory and writes it to standard output.
-pub(crate) fn run(options: &InspectOptions) -> Result<ExitCode> {
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn run(options: &InspectOptions) -> Result<ExitCode> {
     let roots = Roots {
         driver: options.roots.driver_root.clone(),
         sysfs: options.roots.sysfs.clone(),

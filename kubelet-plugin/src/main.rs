@@ -1,18 +1,17 @@
 //! The DRA kubelet plugin.
 
-mod arguments;
-mod inspect;
-mod logging;
-
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command};
 use clap::Parser;
+use dra_kubelet_plugin::arguments::{Arguments, Command};
+use dra_kubelet_plugin::{inspect, run};
+use dra_runtime::logging;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = logging::start(&arguments.logging).and_then(|()| match &arguments.command {
         Command::Inspect(options) => inspect::run(options),
+        Command::Run(options) => run::run(options),
     });
     done.unwrap_or_else(|error| {
         eprintln!("dra-kubelet-plugin: {error:#}");

@@ -39,7 +39,7 @@ const SHIPPED: [Shipped; 7] = [
     },
     // CEL is the controller's: the kubelet hands the plugin finished allocations.
     Shipped { package: "dra-kubelet-plugin", never_reaches: &["cel"], planned: false, all_features: false },
-    Shipped { package: "dra-runtime", never_reaches: &[], planned: true, all_features: true },
+    Shipped { package: "dra-runtime", never_reaches: &["cel"], planned: false, all_features: true },
     // The controller runs where there is no GPU.
     Shipped {
         package: "dra-controller",

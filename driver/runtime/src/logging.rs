@@ -3,12 +3,37 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::{Context, Result, anyhow};
+use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{LogFormat, LoggingOptions};
+/// How to log.
+#[derive(Debug, Args)]
+pub struct LoggingOptions {
+    /// What to log: error, warn, info, debug or trace, or directives such as "info,dra_driver=debug".
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", global = true)]
+    pub log_level: String,
+
+    /// How to write the log, which goes to standard error.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Auto, global = true)]
+    pub log_format: LogFormat,
+}
+
+/// The form of a line of the log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// Begins logging.
-pub(crate) fn start(options: &LoggingOptions) -> Result<()> {
+///
+/// # Errors
+/// The level is no filter, or there is a log already.
+pub fn start(options: &LoggingOptions) -> Result<()> {
     let filter = EnvFilter::try_new(&options.log_level).with_context(|| {
         format!("--log-level '{}' is no level (error, warn, info, debug, trace) or filter", options.log_level)
     })?;

@@ -1,0 +1,1 @@
+//! The admin endpoints: `/metrics` in OpenMetrics text, `/healthz`, `/readyz`.

@@ -1,0 +1,1 @@
+//! Opaque configuration of claims and DeviceClasses: strict decoding, precedence, settings.

@@ -1,0 +1,1 @@
+//! What the node offers: inventory and faults made into DRA devices, pools and ResourceSlices.

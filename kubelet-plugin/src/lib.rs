@@ -1,0 +1,16 @@
+//! The DRA kubelet plugin.
+//!
+//! ```text
+//! node (NVML, sysfs) ──▶ view ──┬──▶ publish ──▶ ResourceSlices
+//!                               ├──▶ kubelet: health
+//! kubelet: DRA service ──▶ claims ──▶ records, CDI specs
+//! ```
+
+pub mod arguments;
+pub mod claims;
+pub mod inspect;
+pub mod kubelet;
+pub mod metrics;
+pub mod node;
+pub mod publish;
+pub mod run;
