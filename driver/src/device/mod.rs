@@ -1,1 +1,3 @@
 //! What the node offers: inventory and faults made into DRA devices, pools and ResourceSlices.
+
+pub mod taint;
