@@ -162,8 +162,9 @@ impl Monitor {
             self.pulse_at = now + PULSE;
             self.look();
         }
-        self.publish();
+        // Before anybody relies on a GPU, its news is heard.
         self.listen();
+        self.publish();
         // Short enough to notice the end; the token cannot wake a thread that waits for news.
         let wait = self.pulse_at.saturating_duration_since(Instant::now()).min(PULSE / 4);
         match self.news.recv_timeout(wait) {
