@@ -175,7 +175,9 @@ async fn a_lost_gpu_is_kept_with_a_fault_until_it_is_there_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gpu_that_is_added_is_shown() {
-    let watched = Watched::prepared(|fake| drop(fake.inject(&Injection::OffTheBus(slot())).unwrap()));
+    let watched = Watched::prepared(|fake| {
+        fake.inject(&Injection::OffTheBus(slot())).unwrap();
+    });
     let view = watched.seen("the others", |view| view.inventory.gpus.len() == 7).await;
     assert!(view.faults.is_empty(), "nobody knows of it");
     watched.inject(&Injection::Returned { gpu: slot(), uuid: None });

@@ -14,7 +14,7 @@ use crate::{command, image};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 3] = ["--test=pods", "--test=broken_links", "--test=kubelet_parity"];
+const INSIDE: [&str; 4] = ["--test=pods", "--test=broken_links", "--test=kubelet_parity", "--test=events"];
 /// The environment variable that names the recording plugin to the tests.
 const RECORDING_PLUGIN: &str = "DRA_RECORDING_PLUGIN";
 
