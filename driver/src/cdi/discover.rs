@@ -1,0 +1,1 @@
+//! Finds the driver's files under the driver root.
