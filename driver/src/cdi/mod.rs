@@ -15,10 +15,12 @@ mod driver_files;
 pub mod folder;
 mod names;
 pub mod nodes;
+mod seen;
 pub mod spec;
 
 use std::path::PathBuf;
 
+pub use discover::DiscoverError;
 pub use driver_files::{DriverFiles, FilesError};
 pub use names::{NameError, check_driver_name};
 use spec::{Device, DeviceNode, Edits, Spec};
