@@ -54,6 +54,37 @@ fn a_claims_life() {
     assert_eq!(folder.read_claim(UID), Stored::Absent);
 }
 
+/// Byte for byte: container runtimes, and the next version of this driver, read it.
+#[test]
+fn a_claims_file() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Folder::new(root.path().to_owned(), DRIVER);
+    folder.write_claim(UID, &spec(UID)).unwrap();
+    let wanted = r#"{
+  "cdiVersion": "0.5.0",
+  "kind": "gpu.example.com/claim",
+  "devices": [
+    {
+      "name": "8a5ab3a0-5d1f-4c2e-9a54-000000000001-gpu-0000-1b-00-0",
+      "containerEdits": {
+        "deviceNodes": [
+          {
+            "path": "/dev/nvidia3",
+            "type": "c",
+            "major": 195,
+            "minor": 3,
+            "fileMode": 438,
+            "permissions": "rwm"
+          }
+        ]
+      }
+    }
+  ]
+}
+"#;
+    assert_eq!(fs_err::read_to_string(folder.claim_path(UID)).unwrap(), wanted);
+}
+
 #[test]
 fn damage_is_told_from_absence_and_mended_by_writing() {
     let root = tempfile::tempdir().unwrap();
