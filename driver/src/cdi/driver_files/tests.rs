@@ -16,6 +16,8 @@ const VERSION: &str = "550.163.01";
 /// A fake node, and what containers get of it.
 struct Fake {
     node: Node,
+    /// What the device nodes were made as.
+    nodes: NodeKind,
     files: DriverFiles,
     folder: Folder,
     _root: tempfile::TempDir,
@@ -26,7 +28,8 @@ impl Fake {
         let root = tempfile::tempdir().unwrap();
         let description = Description::builtin("hgx-h100-8").unwrap();
         let node = Node::create(&description, &root.path().join("node"), &CreateOptions::default()).unwrap();
-        if node.device_nodes() == NodeKind::Record {
+        let nodes = node.device_nodes();
+        if nodes == NodeKind::Record {
             // Without root there are no device nodes of NVIDIA's numbers, but there is one.
             for entry in fs_err::read_dir(node.driver_root().join("dev")).unwrap() {
                 let entry = entry.unwrap();
@@ -39,7 +42,7 @@ impl Fake {
         let roots =
             Roots { driver: node.driver_root(), host_driver: HOST.into(), dev: root.path().join("dev") };
         let folder = Folder::new(root.path().join("cdi"), "gpu.example.com");
-        Self { node, files: DriverFiles::new(roots, "gpu.example.com"), folder, _root: root }
+        Self { node, nodes, files: DriverFiles::new(roots, "gpu.example.com"), folder, _root: root }
     }
 
     /// A path inside the driver root, as this process sees it.
@@ -247,7 +250,7 @@ fn nothing_of_nvidias_own_list_is_missing() {
 
     let nodes: Vec<&str> = spec.container_edits.device_nodes.iter().map(|node| node.path.as_str()).collect();
     assert_eq!(nodes, ["/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidiactl"]);
-    if fake.node.device_nodes() == NodeKind::Character {
+    if fake.nodes == NodeKind::Character {
         let fixed: Vec<_> = spec
             .container_edits
             .device_nodes
@@ -435,7 +438,7 @@ fn device_nodes_are_those_of_the_host() {
         ("/dev/nvidia3", "c", "rwm")
     );
     assert_eq!(node.host_path.as_deref(), Some("/run/nvidia/driver/dev/nvidia3"));
-    if fake.node.device_nodes() == NodeKind::Character {
+    if fake.nodes == NodeKind::Character {
         assert_eq!((node.major, node.minor, node.file_mode, node.gid), (195, 3, 0o666, None));
         let path = fake.at("dev/nvidia3");
         std::os::unix::fs::chown(&path, None, Some(44)).unwrap();
