@@ -59,7 +59,7 @@ fn play(world: &mut World, line: &Line) {
                 Err(_killed) => {
                     world.fuse = None;
                     world.restart();
-                    world.check_rest_after_kill();
+                    world.check_after_kill(*call);
                     // The kubelet calls again.
                     world.call(*call).unwrap()
                 }
@@ -113,9 +113,10 @@ fn play(world: &mut World, line: &Line) {
 }
 
 impl World {
-    /// Whoever was answered still has all, however the process was killed.
-    fn check_rest_after_kill(&self) {
-        for number in self.answers.keys().filter(|number| !self.damaged.contains(number)) {
+    /// Whoever was answered still has all, however the process was killed in a call for another claim.
+    fn check_after_kill(&self, call: Call) {
+        let (Prepare(called) | Unprepare(called) | Reconcile(called)) = call;
+        for number in self.answers.keys().filter(|number| **number != called && !self.damaged.contains(number)) {
             let disk = self.disk(*number);
             assert!(
                 !matches!(disk, OnDisk::Absent | OnDisk::Broken(_) | OnDisk::Tombstone(_)),
