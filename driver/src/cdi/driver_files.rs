@@ -116,3 +116,6 @@ fn spec(driver: &str, edits: Edits) -> Spec {
         container_edits: edits,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -229,3 +229,6 @@ fn failed(attempt: &'static str, path: &Path, source: io::Error) -> FolderError 
     };
     FolderError { attempt, path: path.to_owned(), source, remedy }
 }
+
+#[cfg(test)]
+mod tests;

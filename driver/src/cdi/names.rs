@@ -43,3 +43,47 @@ pub fn check_driver_name(name: &str) -> Result<(), NameError> {
     };
     reason.map_or(Ok(()), |reason| Err(NameError { name: name.to_owned(), reason }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By Kubernetes' rule for driver names (a DNS subdomain of at most 63 characters) and CDI's for vendors (a
+    /// letter first).
+    #[test]
+    fn names() {
+        let longest = "a".repeat(63);
+        let too_long = "a".repeat(64);
+        let cases = [
+            ("eks-hybrid-dra", None),
+            ("gpu.nvidia.com", None),
+            ("a1", None),
+            ("a.b", None),
+            ("x--y.z9", None),
+            (longest.as_str(), None),
+            (&too_long, Some("64 characters")),
+            ("", Some("two characters")),
+            ("a", Some("two characters")),
+            ("GPU.example.com", Some("'G'")),
+            ("gpu_example", Some("'_'")),
+            ("gpu/example", Some("'/'")),
+            ("gpu example", Some("' '")),
+            ("gpü", Some("'ü'")),
+            ("../gpu", Some("'/'")),
+            ("gpu..com", Some("between dots")),
+            (".gpu", Some("between dots")),
+            ("gpu.", Some("between dots")),
+            ("-gpu", Some("between dots")),
+            ("gpu-", Some("between dots")),
+            ("gpu-.com", Some("between dots")),
+            ("1gpu.example.com", Some("begin with a letter")),
+        ];
+        for (name, wanted) in cases {
+            match (check_driver_name(name), wanted) {
+                (Ok(()), None) => {}
+                (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{name:?}: {error}"),
+                (got, _) => panic!("{name:?}: {got:?}"),
+            }
+        }
+    }
+}

@@ -64,3 +64,49 @@ impl Stamp {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let changes: [(&str, &dyn Fn()); 5] = [
+            ("made", &|| fs_err::write(&path, "a").unwrap()),
+            ("replaced", &|| {
+                fs_err::write(path.with_extension("new"), "a").unwrap();
+                fs_err::rename(path.with_extension("new"), &path).unwrap();
+            }),
+            ("removed", &|| fs_err::remove_file(&path).unwrap()),
+            ("a folder in its place", &|| fs_err::create_dir(&path).unwrap()),
+            ("a link in its place", &|| {
+                fs_err::remove_dir(&path).unwrap();
+                std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+            }),
+        ];
+        for (name, change) in changes {
+            let seen = Seen::now(path.clone());
+            assert!(seen.still(), "before: {name}");
+            change();
+            assert!(!seen.still(), "{name}");
+        }
+    }
+
+    /// A change within the same tick of the file system's clock would bear the same time stamps.
+    #[test]
+    fn only_what_is_old_enough_is_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let seen = Seen::now(folder.path().to_owned());
+        let (seconds, nanoseconds) = Stamp::of(folder.path()).unwrap().changed;
+        let changed = SystemTime::UNIX_EPOCH
+            + Duration::new(seconds.unsigned_abs(), u32::try_from(nanoseconds).unwrap());
+        let later = |milliseconds| changed + Duration::from_millis(milliseconds);
+        for (milliseconds, wanted) in [(0, false), (10, false), (21, true), (60_000, true)] {
+            assert_eq!(seen.settled(later(milliseconds)), wanted, "{milliseconds} ms later");
+        }
+        assert!(seen.settled(changed - Duration::from_secs(60)), "a clock that was set back stops nothing");
+        assert!(Seen::now(folder.path().join("missing")).settled(changed), "what is not there");
+    }
+}

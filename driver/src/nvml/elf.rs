@@ -84,6 +84,7 @@ pub(crate) fn soname(path: &Path) -> Result<Option<String>, ElfError> {
 /// A shared library that is whole.
 struct Library {
     file: fs_err::File,
+    present: u64,
     segments: Vec<Segment>,
 }
 
@@ -134,7 +135,7 @@ impl Library {
                 bytes: u64::from_ne_bytes(part(&segment, 32)),
             });
         }
-        let library = Self { file, segments };
+        let library = Self { file, present, segments };
         let ends = library.loaded().map(|segment| segment.offset.saturating_add(segment.bytes));
         let needed = ends.max().unwrap_or(0);
         if needed > present {
@@ -182,6 +183,9 @@ impl Library {
     /// At most `bytes` bytes: fewer where the file ends before.
     fn read(&mut self, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
         let mut read = Vec::new();
+        if offset >= self.present {
+            return Ok(read);
+        }
         self.file.seek(SeekFrom::Start(offset))?;
         self.file.by_ref().take(bytes).read_to_end(&mut read)?;
         Ok(read)
@@ -255,5 +259,47 @@ mod tests {
         }
         fs_err::remove_file(&path).unwrap();
         assert!(matches!(check(&path), Err(ElfError::Unreadable(_))), "missing");
+    }
+
+    /// The SONAMEs that NVIDIA's libraries have on a real node.
+    #[test]
+    fn reads_the_names_that_the_loader_asks_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let description = fake_node::Description::builtin("hgx-h100-8").unwrap();
+        let node = folder.path().join("node");
+        let node =
+            fake_node::Node::create(&description, &node, &fake_node::CreateOptions::default()).unwrap();
+        let libraries = node.library().parent().unwrap().to_owned();
+        let cases = [
+            ("libcuda.so.550.163.01", "libcuda.so.1"),
+            ("libnvidia-ml.so.550.163.01", "libnvidia-ml.so.1"),
+            ("libnvidia-nvvm.so.550.163.01", "libnvidia-nvvm.so.4"),
+            ("libnvidia-gpucomp.so.550.163.01", "libnvidia-gpucomp.so.550.163.01"),
+            ("vdpau/libvdpau_nvidia.so.550.163.01", "libvdpau_nvidia.so.1"),
+        ];
+        for (file, wanted) in cases {
+            assert_eq!(soname(&libraries.join(file)).unwrap().as_deref(), Some(wanted), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_has_no_name_or_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lib.so");
+        fs_err::write(&path, elf(2, 3, OUR_MACHINE, 120)).unwrap();
+        assert_eq!(soname(&path).unwrap(), None, "no dynamic section");
+
+        let mut dynamic = elf(2, 3, OUR_MACHINE, 0);
+        dynamic[64..68].copy_from_slice(&2_u32.to_ne_bytes());
+        for (name, offset, bytes) in [
+            ("behind the end", 4096_u64, 48_u64),
+            ("beyond all files", u64::MAX >> 1, u64::MAX),
+            ("of nothing but its header", 0, 120),
+        ] {
+            dynamic[72..80].copy_from_slice(&offset.to_ne_bytes());
+            dynamic[96..104].copy_from_slice(&bytes.to_ne_bytes());
+            fs_err::write(&path, &dynamic).unwrap();
+            assert_eq!(soname(&path).unwrap(), None, "{name}");
+        }
     }
 }
