@@ -9,7 +9,7 @@ use super::allocation::Access::{Admin, Exclusive, Shared};
 use super::attempt::Outcome;
 use super::journal::OnDisk;
 use super::plan::Refusal;
-use super::world::{Call, GPUS, World};
+use super::world::{CLAIMS, Call, GPUS, World};
 use Call::{Prepare, Reconcile, Unprepare};
 
 /// A line of a story.
@@ -353,7 +353,7 @@ fn tell(story: &[Line], fuse: Option<usize>) -> usize {
     }
     let steps = world.steps;
     world.fuse = None;
-    for number in 0..8 {
+    for number in 0..CLAIMS {
         world.call(Unprepare(number)).unwrap();
     }
     world.check_clean();
@@ -391,7 +391,7 @@ fn the_kubelet_may_also_give_up_after_a_kill() {
             });
             world.fuse = None;
             world.restart();
-            for number in 0..8 {
+            for number in 0..CLAIMS {
                 world.call(Unprepare(number)).unwrap();
             }
             world.check_clean();
@@ -447,7 +447,7 @@ proptest! {
         }
         world.users.clear();
         world.open.clear();
-        for number in 0..8 {
+        for number in 0..CLAIMS {
             world.call(Unprepare(number)).unwrap();
         }
         world.check_clean();

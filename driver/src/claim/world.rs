@@ -24,6 +24,9 @@ pub(super) const DRIVER: &str = "test.example";
 pub(super) const POOL: &str = "node-1/gpu";
 pub(super) const GPUS: [&str; 3] = ["gpu-0000-1b-00-0", "gpu-0000-43-00-0", "gpu-0000-52-00-0"];
 
+/// How many claims there are at most.
+pub(super) const CLAIMS: usize = 4;
+
 /// What the kubelet was told, and what the processes do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
@@ -128,7 +131,12 @@ impl World {
             hash,
             devices: asked.collect(),
         };
-        self.api.insert(number, Some(allocation));
+        let before = self.api.insert(number, Some(allocation)).flatten();
+        if before.is_some_and(|before| Some(before.hash) != self.api[&number].as_ref().map(|now| now.hash.clone()))
+        {
+            // Nobody uses a claim that is deallocated.
+            self.answers.remove(&number);
+        }
     }
 
     /// What the shell does with a call of the kubelet, without its waiting.
@@ -286,16 +294,14 @@ impl World {
             assert_ne!(other, number);
             self.answers.remove(&other);
         }
-        for device in GPUS {
-            let holders: Vec<_> = (0..8)
-                .filter(|number| {
-                    self.disk(*number)
-                        .holds()
-                        .iter()
-                        .any(|(held, access)| held == device && *access == Access::Exclusive)
-                })
-                .collect();
-            assert!(holders.len() <= 1, "{device} is held exclusively by {holders:?} after {did:?}");
+        let mut exclusive = BTreeMap::new();
+        for uid in self.journal.claims().unwrap() {
+            let disk = self.journal.read(&uid, &self.view.epoch.boot_id).unwrap();
+            for (device, _) in disk.holds().into_iter().filter(|(_, access)| *access == Access::Exclusive) {
+                if let Some(other) = exclusive.insert(device.clone(), uid.clone()) {
+                    panic!("{device} is held exclusively by {uid} and {other} after {did:?}");
+                }
+            }
         }
     }
 
@@ -326,7 +332,7 @@ impl World {
 
     /// What must hold whenever all is at rest.
     pub(super) fn check_rest(&self) {
-        for number in 0..8 {
+        for number in 0..CLAIMS {
             let (disk, stored) = (self.disk(number), self.stored(number));
             if let Some(answer) = self.answers.get(&number)
                 && !self.damaged.contains(&number)
