@@ -62,6 +62,8 @@ pub struct Job<'a> {
     pub gone: &'a BTreeSet<String>,
     /// The time.
     pub now: Timestamp,
+    /// The time since the machine started, in milliseconds.
+    pub uptime_ms: u64,
 }
 
 /// How a claim shall be.
@@ -185,7 +187,7 @@ impl Attempt<'_> {
             return Ok(Step::Lock(needed));
         }
 
-        let target = match self.target(&disk) {
+        let target = match self.target(&disk, &stored) {
             Some(Ok(target)) => target,
             Some(Err(refusal)) => return Ok(Step::Rest(Outcome::Blocked(refusal))),
             None => return Ok(Step::Rest(Outcome::NoRecord)),
@@ -275,7 +277,7 @@ impl Attempt<'_> {
 
     /// The claim as it shall be: None inside if nothing shall be left of it. None outside if only the record could
     /// say, and it does not.
-    fn target(&self, disk: &OnDisk) -> Option<Result<Option<Target>, Refusal>> {
+    fn target(&self, disk: &OnDisk, stored: &Stored) -> Option<Result<Option<Target>, Refusal>> {
         let (claim, view) = (self.job.claim, self.job.view);
         let (hash, pods, plan, epoch) = match (self.job.goal, disk) {
             (Goal::Unprepared | Goal::UndoneIfIdle, _) => return Some(Ok(None)),
@@ -307,6 +309,7 @@ impl Attempt<'_> {
                 hash: hash.clone(),
                 epoch,
                 since: self.job.now,
+                uptime_ms: if *stored == Stored::Absent { self.job.uptime_ms } else { 0 },
                 plan,
                 stage: Stage::Intent,
             };

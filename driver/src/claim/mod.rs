@@ -19,6 +19,7 @@ pub mod locks;
 pub mod next;
 pub mod plan;
 pub mod record;
+pub mod troubles;
 
 #[cfg(test)]
 mod crash_tests;
@@ -28,6 +29,12 @@ mod world;
 use serde::{Deserialize, Serialize};
 
 pub use file::StateError;
+
+/// Whether a text can be the UID of a claim: such as can be part of a file's name.
+#[must_use]
+pub fn is_uid(text: &str) -> bool {
+    file::plain(text)
+}
 
 /// Which ResourceClaim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

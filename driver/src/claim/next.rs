@@ -82,8 +82,9 @@ pub struct Holder {
 pub enum Look {
     /// Processes that NVML knows on it.
     Processes,
-    /// Processes with its device node open.
-    Descriptors,
+    /// Processes with its device node open that started this many milliseconds after the machine, or later. What
+    /// ran before a claim was prepared is no container of the claim: daemons that manage GPUs have all nodes open.
+    Descriptors(u64),
 }
 
 /// What was seen where it was looked: the processes, or why nothing could be seen.
@@ -192,7 +193,7 @@ fn begin<'a>(target: &'a Target, seen: Seen<'a>) -> Next<'a> {
             return next;
         }
     }
-    // NVML's processes alone: daemons that manage GPUs hold descriptors of all of them open. And not where the
+    // NVML's processes alone: whoever manages GPUs may have their nodes open. And not where the
     // claim's CDI spec shows that it has the device already, and only its record was lost: its pods run there.
     for planned in &target.record.plan.devices {
         let has = seen.held.iter().any(|(device, _)| *device == planned.device);
@@ -221,8 +222,9 @@ fn take_over<'a>(plan: &Plan, holder: &'a Holder, seen: Seen<'a>) -> Option<Next
             })
         });
     }
+    let looks = looks(holder.record.as_ref());
     for device in &holder.devices {
-        if let Some(next) = in_use(seen, device, &[Look::Processes, Look::Descriptors]) {
+        if let Some(next) = in_use(seen, device, &looks) {
             return Some(next);
         }
     }
@@ -244,7 +246,7 @@ fn unprepare<'a>(seen: Seen<'a>, if_idle: bool) -> Next<'a> {
     if if_idle {
         for (device, access) in seen.held {
             if *access != Access::Admin
-                && let Some(next) = in_use(seen, device, &[Look::Processes, Look::Descriptors])
+                && let Some(next) = in_use(seen, device, &looks(seen.disk.record()))
             {
                 return next;
             }
@@ -254,6 +256,11 @@ fn unprepare<'a>(seen: Seen<'a>, if_idle: bool) -> Next<'a> {
         Some(record) => Next::Do(Effect::SaveUndoing(record)),
         None => Next::Do(Effect::RemoveSpec),
     }
+}
+
+/// How to look whether a claim's containers still use its devices.
+fn looks(record: Option<&Record>) -> [Look; 2] {
+    [Look::Processes, Look::Descriptors(record.map_or(0, |record| record.uptime_ms))]
 }
 
 /// The next effect of undoing: the spec first, since the record says that there may be one.

@@ -32,6 +32,9 @@ pub struct Record {
     pub epoch: Epoch,
     /// When the claim's preparation began.
     pub since: Timestamp,
+    /// The same in milliseconds since the machine started, which no setting of the clock changes. 0 if the claim
+    /// was prepared before, and only its record was lost.
+    pub uptime_ms: u64,
     /// What is to be, or was, done.
     pub plan: Plan,
     /// How far it is.

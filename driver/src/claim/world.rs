@@ -224,7 +224,7 @@ impl World {
                 node: &node,
                 look: &look,
             };
-            let job = Job { claim: &claim, goal, view: &view, gone, now: Timestamp::UNIX_EPOCH };
+            let job = Job { claim: &claim, goal, view: &view, gone, now: Timestamp::UNIX_EPOCH, uptime_ms: 5 };
             let locked = locks.lock(&devices).unwrap();
             let mut attempt = Attempt { edges, job, locked, looked: Looked::new() };
             loop {
