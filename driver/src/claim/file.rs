@@ -21,7 +21,9 @@ pub struct StateError {
 }
 
 impl StateError {
-    pub(super) fn new(attempt: &'static str, path: &Path, source: io::Error) -> Self {
+    /// What failed, with what to do about it.
+    #[must_use]
+    pub fn new(attempt: &'static str, path: &Path, source: io::Error) -> Self {
         let remedy = match Errno::from_io_error(&source) {
             Some(Errno::NOSPC | Errno::DQUOT) => "; free space on that file system",
             Some(Errno::ROFS) => "; let the plugin write there, or set --state-root (STATE_ROOT)",

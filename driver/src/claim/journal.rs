@@ -224,6 +224,12 @@ impl Journal {
         self.names(".json")
     }
 
+    /// Whether a broken record of the claim was set aside.
+    #[must_use]
+    pub fn was_set_aside(&self, uid: &str) -> bool {
+        plain(uid) && self.folder.join(format!("{uid}.broken")).exists()
+    }
+
     /// The UIDs of the claims whose broken records were set aside, in order.
     ///
     /// # Errors
