@@ -20,7 +20,7 @@ const NOT_ASKED: &str = "NVML was not asked yet";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
     /// What the node has. Without GPUs as long as NVML cannot be had. A GPU that was there and stopped answering
-    /// or fell off the bus stays, as it was, not usable, with a fault.
+    /// or fell off the bus stays as it was, with a fault of the class lost.
     pub inventory: Inventory,
     /// What is wrong with devices, by device name. A device without an entry is well.
     pub faults: BTreeMap<String, Vec<Fault>>,

@@ -9,7 +9,9 @@ use crate::inventory::{Gpu, Inventory, PciAddress, Problem, Severity};
 pub struct Settled {
     /// The inventory.
     pub inventory: Inventory,
-    /// The devices that are in it only because they were in the one before: NVML does not list them any more.
+    /// The devices of which the inventory has what was known before.
+    pub as_before: BTreeSet<String>,
+    /// Those of them that are in it only because they were in the one before: NVML does not list them any more.
     pub unlisted: BTreeSet<String>,
     /// The devices whose slot holds another GPU now.
     pub replaced: BTreeSet<String>,
@@ -17,10 +19,9 @@ pub struct Settled {
 
 /// Fills a fresh inventory up from the one before.
 ///
-/// - A GPU that says less than before, and of which nothing says that it is another one, is as it was, but not
-///   usable.
-/// - A GPU that is gone is as it was, but not usable, unless it sits at one of `elsewhere`: addresses of GPUs
-///   that were given to another kernel driver.
+/// - A GPU that says less than before, and of which nothing says that it is another one, is as it was.
+/// - A GPU that is gone is as it was, unless it sits at one of `elsewhere`: addresses of GPUs that were given to
+///   another kernel driver.
 /// - What was wrong with such a GPU is told in the words of the first time: they name times that change.
 #[must_use]
 pub fn settle(before: &Inventory, fresh: Inventory, elsewhere: &[PciAddress]) -> Settled {
@@ -31,7 +32,8 @@ pub fn settle(before: &Inventory, fresh: Inventory, elsewhere: &[PciAddress]) ->
         if gpu.uuid.is_some() && known.uuid.is_some() && gpu.uuid != known.uuid {
             settled.replaced.extend(gpu.name.clone());
         } else if !gpu.usable && says_less(gpu, known) {
-            *gpu = Gpu { usable: false, index: gpu.index, ..known.clone() };
+            *gpu = Gpu { index: gpu.index, ..known.clone() };
+            settled.as_before.extend(gpu.name.clone());
         }
     }
     let gone: Vec<&Gpu> = before
@@ -48,15 +50,17 @@ pub fn settle(before: &Inventory, fresh: Inventory, elsewhere: &[PciAddress]) ->
     match (&gone[..], &nameless[..]) {
         ([one], [index]) => {
             inventory.gpus.retain(|gpu| gpu.name.is_some());
-            inventory.gpus.push(Gpu { usable: false, index: *index, ..(*one).clone() });
+            inventory.gpus.push(Gpu { index: *index, ..(*one).clone() });
+            settled.as_before.extend(one.name.clone());
         }
         _ => {
             if nameless.len() <= gone.len() {
                 inventory.gpus.retain(|gpu| gpu.name.is_some());
             }
             for known in gone {
+                settled.as_before.extend(known.name.clone());
                 settled.unlisted.extend(known.name.clone());
-                inventory.gpus.push(Gpu { usable: false, ..known.clone() });
+                inventory.gpus.push(known.clone());
             }
         }
     }
@@ -137,8 +141,8 @@ mod tests {
         inventory((0..).zip(BUSES).map(|(index, bus)| well(index, bus)).collect())
     }
 
-    fn away(gpu: Gpu, index: u32) -> Gpu {
-        Gpu { usable: false, index, ..gpu }
+    fn as_it_was(gpu: Gpu, index: u32) -> Gpu {
+        Gpu { index, ..gpu }
     }
 
     #[test]
@@ -158,7 +162,7 @@ mod tests {
                 "lost, known by elimination",
                 vec![well(0, a), mute(1, Some(b)), well(2, c)],
                 vec![],
-                vec![well(0, a), away(well(1, b), 1), well(2, c)],
+                vec![well(0, a), as_it_was(well(1, b), 1), well(2, c)],
                 &[],
                 &[],
             ),
@@ -166,7 +170,7 @@ mod tests {
                 "hung halfway",
                 vec![well(0, a), hung, well(2, c)],
                 vec![],
-                vec![well(0, a), away(well(1, b), 1), well(2, c)],
+                vec![well(0, a), as_it_was(well(1, b), 1), well(2, c)],
                 &[],
                 &[],
             ),
@@ -174,7 +178,7 @@ mod tests {
                 "lost, and nothing says where it sits",
                 vec![well(0, a), mute(1, None), well(2, c)],
                 vec![],
-                vec![well(0, a), away(well(1, b), 1), well(2, c)],
+                vec![well(0, a), as_it_was(well(1, b), 1), well(2, c)],
                 &[],
                 &[],
             ),
@@ -182,7 +186,7 @@ mod tests {
                 "two lost: which is which cannot be known",
                 vec![well(0, a), mute(1, None), mute(2, None)],
                 vec![],
-                vec![well(0, a), away(well(1, b), 1), away(well(2, c), 2)],
+                vec![well(0, a), as_it_was(well(1, b), 1), as_it_was(well(2, c), 2)],
                 &both,
                 &[],
             ),
@@ -190,7 +194,7 @@ mod tests {
                 "off the bus",
                 vec![well(0, a), well(1, c)],
                 vec![],
-                vec![well(0, a), away(well(1, b), 1), well(1, c)],
+                vec![well(0, a), as_it_was(well(1, b), 1), well(1, c)],
                 std::slice::from_ref(&unlisted),
                 &[],
             ),
@@ -220,10 +224,13 @@ mod tests {
             ),
         ];
         for (what, fresh, elsewhere, wanted, unlisted, replaced) in cases {
+            let fresh_gpus = fresh.clone();
             let settled = settle(&all_well(), inventory(fresh), &elsewhere);
             assert_eq!(settled.inventory.gpus, wanted, "{what}");
             assert!(settled.unlisted.iter().eq(unlisted), "{what}: {:?}", settled.unlisted);
             assert!(settled.replaced.iter().eq(replaced), "{what}: {:?}", settled.replaced);
+            assert!(settled.as_before.is_superset(&settled.unlisted), "{what}");
+            assert_eq!(settled.as_before.is_empty(), settled.inventory.gpus == fresh_gpus, "{what}");
             let again = settle(&settled.inventory, settled.inventory.clone(), &elsewhere);
             assert_eq!(again.inventory, settled.inventory, "{what}: it rests");
         }
