@@ -22,7 +22,9 @@ const CLASSES: [Class; 3] = [Class::Reset, Class::Reboot, Class::Lost];
 #[derive(Debug, Error)]
 pub enum AllocationError {
     /// The claim has another UID.
-    #[error("claim {claim} was deleted and created anew: it has the UID {found}, not {wanted}; delete the pod")]
+    #[error(
+        "claim {claim} was deleted and created anew: it has the UID {found}, not {wanted}; delete the pod"
+    )]
     Replaced {
         /// Namespace and name.
         claim: String,
@@ -180,13 +182,16 @@ pub fn read(
 /// Whether the claim, as the API server has it, still gives this device of ours to the claim with this UID.
 #[must_use]
 pub fn gives(claim: &ResourceClaim, uid: &str, driver: &str, pool: &str, device: &str) -> bool {
-    let results = claim.status.as_ref().and_then(|status| status.allocation.as_ref()).and_then(|allocation| {
-        allocation.devices.as_ref().and_then(|devices| devices.results.as_ref())
-    });
+    let results = claim
+        .status
+        .as_ref()
+        .and_then(|status| status.allocation.as_ref())
+        .and_then(|allocation| allocation.devices.as_ref().and_then(|devices| devices.results.as_ref()));
     claim.metadata.uid.as_deref() == Some(uid)
-        && results.into_iter().flatten().any(|result| {
-            result.driver == driver && result.pool == pool && result.device == device
-        })
+        && results
+            .into_iter()
+            .flatten()
+            .any(|result| result.driver == driver && result.pool == pool && result.device == device)
 }
 
 /// One entry per device, share and settings: a device that several requests were given is prepared once, and

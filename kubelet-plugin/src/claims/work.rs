@@ -8,7 +8,7 @@ use dra_driver::claim::allocation::{self, Allocation, AllocationError};
 use dra_driver::claim::attempt::{self, Did, Edges, Goal, Job, Outcome};
 use dra_driver::claim::journal::OnDisk;
 use dra_driver::claim::next::Look;
-use dra_driver::claim::plan::Refusal;
+use dra_driver::claim::refusal::{Cause, HolderName};
 use dra_driver::claim::troubles::Trouble;
 use dra_driver::claim::{ClaimRef, PreparedDevice, is_uid};
 use dra_driver::node::View;
@@ -113,7 +113,9 @@ impl Shared {
             let changed = matches!(
                 &failure,
                 Failure::ClaimGone { .. }
-                    | Failure::Allocation(AllocationError::Replaced { .. } | AllocationError::NotAllocated { .. })
+                    | Failure::Allocation(
+                        AllocationError::Replaced { .. } | AllocationError::NotAllocated { .. }
+                    )
             );
             if changed && !sure {
                 (sure, got) = (true, None);
@@ -176,7 +178,11 @@ impl Shared {
     }
 
     /// Attempts until it is done, or something stands in the way that is not over.
-    async fn try_prepare(self: &Arc<Self>, claim: &ClaimRef, aim: Aim) -> Result<Vec<PreparedDevice>, Failure> {
+    async fn try_prepare(
+        self: &Arc<Self>,
+        claim: &ClaimRef,
+        aim: Aim,
+    ) -> Result<Vec<PreparedDevice>, Failure> {
         let mut gone = BTreeSet::new();
         if let Aim::Prepared(allocation) = &aim
             && allocation.devices.is_empty()
@@ -188,13 +194,14 @@ impl Shared {
         loop {
             match self.attempt(claim, aim.clone(), gone.clone()).await? {
                 Outcome::Prepared(devices) => return Ok(devices),
-                Outcome::Blocked(Refusal::Held { uid, by, device, claim: name }) => {
-                    if gone.contains(&uid) || !self.is_over(by.as_ref(), &uid, &device).await {
-                        return Err(Refusal::Held { uid, by, device, claim: name }.into());
+                Outcome::Blocked(refusal) => match (&*refusal.cause, &refusal.device) {
+                    (Cause::Held { holder }, Some(device))
+                        if !gone.contains(&holder.uid) && self.is_over(holder, device).await =>
+                    {
+                        gone.insert(holder.uid.clone());
                     }
-                    gone.insert(uid);
-                }
-                Outcome::Blocked(refusal) => return Err(refusal.into()),
+                    _ => return Err(refusal.into()),
+                },
                 Outcome::NoRecord | Outcome::Unprepared => {
                     let reason = "and its record on this node cannot answer any more".to_owned();
                     return Err(Failure::Api { claim: claim.full_name(), reason, lasting: false });
@@ -205,12 +212,12 @@ impl Shared {
 
     /// Whether the API server says that a claim has a device of ours no more. Of a claim of which not even the name
     /// is known, what it says is that the device is another's.
-    async fn is_over(&self, holder: Option<&ClaimRef>, uid: &str, device: &str) -> bool {
-        let Some(holder) = holder else { return true };
-        match api::get(&self.client, holder, GET_WITH_RECORD).await {
+    async fn is_over(&self, holder: &HolderName, device: &str) -> bool {
+        let Some(claim) = &holder.claim else { return true };
+        match api::get(&self.client, claim, GET_WITH_RECORD).await {
             Said::Gone => true,
             Said::Claim(found) => {
-                !allocation::gives(&found, uid, &self.settings.driver, &self.settings.pool(), device)
+                !allocation::gives(&found, &holder.uid, &self.settings.driver, &self.settings.pool(), device)
             }
             Said::Unreachable(_) | Said::Refused(_) => false,
         }
@@ -258,8 +265,7 @@ impl Shared {
             shared.note(&of, &aim, &outcome, &done);
             outcome
         });
-        let attempted =
-            task.await.unwrap_or_else(|_panic| Err(Failure::Defect { claim: claim.full_name() }));
+        let attempted = task.await.unwrap_or_else(|_panic| Err(Failure::Defect { claim: claim.full_name() }));
         let took = match undoing {
             true => metrics::Metrics::unprepare_took,
             false => metrics::Metrics::prepare_took,
@@ -299,8 +305,7 @@ impl Shared {
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let uptime_ms = u64::try_from(uptime.tv_sec * 1000 + uptime.tv_nsec / 1_000_000).unwrap_or_default();
         let job = Job { claim, goal, view: &view, gone, now: Timestamp::now(), uptime_ms };
-        attempt::run(edges, job, done)
-            .map_err(|source| Failure::Attempt { claim: claim.full_name(), source })
+        attempt::run(edges, job, done).map_err(|source| Failure::Attempt { claim: claim.full_name(), source })
     }
 
     fn look(&self, view: &View, device: &str, look: Look) -> Result<Vec<u32>, String> {
@@ -339,17 +344,29 @@ impl Shared {
                 Did::TookOver { uid, claim: old, devices } => {
                     let old_name = old.as_ref().map(ClaimRef::full_name).unwrap_or_default();
                     tracing::warn!(
-                        claim = name, uid = claim.uid, old = old_name, old_uid = uid, ?devices,
+                        claim = name,
+                        uid = claim.uid,
+                        old = old_name,
+                        old_uid = uid,
+                        ?devices,
                         "took the devices of a claim that is over and was not unprepared"
                     );
                     self.index.remove(uid);
                     self.freed.send_modify(|count| *count += 1);
                 }
                 Did::Renewed => {
-                    tracing::info!(claim = name, uid = claim.uid, "verified for the driver that is loaded now");
+                    tracing::info!(
+                        claim = name,
+                        uid = claim.uid,
+                        "verified for the driver that is loaded now"
+                    );
                 }
                 Did::BeganUndoing if matches!(aim, Aim::Prepared(_)) => {
-                    tracing::info!(claim = name, uid = claim.uid, "undoing what an earlier allocation needed");
+                    tracing::info!(
+                        claim = name,
+                        uid = claim.uid,
+                        "undoing what an earlier allocation needed"
+                    );
                 }
                 Did::Looked
                 | Did::Intended
@@ -362,7 +379,8 @@ impl Shared {
         }
         match outcome {
             Ok(Outcome::Prepared(devices)) => {
-                let pods = if let Aim::Prepared(allocation) = aim { allocation.pods.clone() } else { Vec::new() };
+                let pods =
+                    if let Aim::Prepared(allocation) = aim { allocation.pods.clone() } else { Vec::new() };
                 let devices = devices.iter().map(|device| (device.pool.clone(), device.device.clone()));
                 self.index.insert(Prepared { claim: claim.clone(), pods, devices: devices.collect() });
             }
