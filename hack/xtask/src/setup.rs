@@ -69,7 +69,7 @@ fn missing_packages(needs: &[Need]) -> Vec<Package> {
 }
 
 /// What the test cluster takes from Debian: a file of each package, its name, and its use.
-const CLUSTER: [(&str, &str, &str); 8] = [
+const CLUSTER: [(&str, &str, &str); 9] = [
     ("/usr/sbin/runc", "runc", "runs the containers of the test cluster"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins", "connects its pods"),
     ("/bin/busybox", "busybox-static", "is what its test image is made of"),
@@ -77,6 +77,7 @@ const CLUSTER: [(&str, &str, &str); 8] = [
     ("/usr/bin/nsenter", "util-linux", "makes its namespaces and enters them"),
     ("/usr/bin/setpriv", "util-linux", "runs tests as another user"),
     ("/usr/bin/curl", "curl", "downloads official releases, where that is asked for"),
+    ("/usr/bin/strace", "strace", "kills programs at chosen moments in tests"),
     ("/usr/bin/openssl", "openssl", "checks the cluster's certificates in tests"),
 ];
 

@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod crash;
 pub mod node;
 pub mod objects;
 pub mod plugin;
