@@ -87,6 +87,8 @@ pub(crate) struct Bench {
     pub(crate) metrics: Metrics,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) folder: tempfile::TempDir,
+    /// Whether the newest instance owns the node.
+    pub(crate) owns: watch::Sender<bool>,
     client: kube::Client,
     objects: Objects,
     watching: CancellationToken,
@@ -120,9 +122,22 @@ impl Bench {
         let script = Script::new();
         let client = client(kube::Config::new(url), &script).unwrap();
         let cancel = CancellationToken::new();
-        let (claims, events) = start(&folder, &fake, &client, &node, &metrics, &cancel, true);
-        let bench =
-            Self { claims, script, fake, node, metrics, events, folder, client, objects, watching, cancel };
+        let owns = watch::Sender::new(true);
+        let (claims, events) = start(&folder, &fake, &client, &node, &metrics, &cancel, &owns);
+        let bench = Self {
+            claims,
+            script,
+            fake,
+            node,
+            metrics,
+            events,
+            folder,
+            owns,
+            client,
+            objects,
+            watching,
+            cancel,
+        };
         bench.seen(|view| view.inventory.gpus.len() == 8 && view.without_nvml.is_none()).await;
         bench
     }
@@ -131,13 +146,15 @@ impl Bench {
     pub(crate) fn restart(&mut self, owns: bool) {
         self.cancel.cancel();
         self.cancel = CancellationToken::new();
-        (self.claims, self.events) =
-            start(&self.folder, &self.fake, &self.client, &self.node, &self.metrics, &self.cancel, owns);
+        self.owns = watch::Sender::new(owns);
+        let Self { folder, fake, client, node, metrics, cancel, owns, .. } = self;
+        (self.claims, self.events) = start(folder, fake, client, node, metrics, cancel, owns);
     }
 
     /// Another instance of the plugin, as in a rolling update.
     pub(crate) fn second(&self) -> Claims {
-        start(&self.folder, &self.fake, &self.client, &self.node, &self.metrics, &self.cancel, false).0
+        let Self { folder, fake, client, node, metrics, cancel, .. } = self;
+        start(folder, fake, client, node, metrics, cancel, &watch::Sender::new(false)).0
     }
 
     pub(crate) async fn seen(&self, wanted: impl FnMut(&Arc<View>) -> bool) {
@@ -271,7 +288,7 @@ fn start(
     node: &Node,
     metrics: &Metrics,
     cancel: &CancellationToken,
-    owns: bool,
+    owns: &watch::Sender<bool>,
 ) -> (Claims, mpsc::Receiver<Event>) {
     let root = |name: &str| folder.path().join(name);
     let roots = Roots {
@@ -287,19 +304,13 @@ fn start(
         procfs: root("proc"),
     };
     let (events, receiver) = Events::queue();
-    let (sender, owns) = watch::channel(owns);
-    let end = cancel.clone();
-    tokio::spawn(async move {
-        end.cancelled().await;
-        drop(sender);
-    });
     let files = DriverFiles::new(roots, DRIVER);
     let claims = Claims::start(
         settings,
         client.clone(),
         node.clone(),
         files,
-        owns,
+        owns.subscribe(),
         metrics.clone(),
         events,
         cancel.clone(),

@@ -507,7 +507,7 @@ async fn at_the_start_what_is_over_is_undone_and_what_lives_is_put_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_own_the_node_reconciles_nothing() {
+async fn who_does_not_own_the_node_leaves_what_is_over_to_the_owner() {
     let mut bench = Bench::new().await;
     let (over, other) = (claim("over"), claim("other"));
     bench.allocate(&over, &Given::gpus(&[0]));
@@ -517,7 +517,8 @@ async fn who_does_not_own_the_node_reconciles_nothing() {
     bench.allocate(&other, &Given::gpus(&[1]));
     bench.prepare(&other).await.unwrap();
     assert!(bench.record_path(&over).exists());
-    assert!(bench.script.requests_to(&gets().path("*/over")).len() <= 2);
+    bench.owns.send_replace(true);
+    bench.until("undone by the owner", |bench| !bench.record_path(&over).exists()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -549,4 +550,43 @@ async fn users_and_metrics_are_told() {
     bench.until("the claim is joined", |bench| has(bench, &joined)).await;
     bench.unprepare(&claim).await.unwrap();
     bench.until("the claim is no longer joined", |bench| !has(bench, &joined)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_is_shown_without_the_plugin() {
+    let bench = Bench::new().await;
+    let show = |output: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_dra-kubelet-plugin"))
+            .env_clear()
+            .args(["state", "--driver-name", DRIVER, "-o", output, "--state-root"])
+            .arg(bench.folder.path().join("run"))
+            .arg("--procfs")
+            .arg(bench.fake.procfs())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(show("table"), "No claims.\n");
+    let (done, refused) = (claim("done"), claim("refused"));
+    bench.allocate(&done, &Given::gpus(&[0, 1]));
+    bench.prepare(&done).await.unwrap();
+    bench.prepare(&refused).await.unwrap_err();
+    let json: serde_json::Value = serde_json::from_str(&show("json")).unwrap();
+    let uuid = &bench.fake.state().unwrap().gpus[1].uuid;
+    assert_eq!(json["claims"][0]["name"], "done");
+    assert_eq!(json["claims"][0]["stage"], "prepared");
+    assert_eq!(json["claims"][0]["pods"], json!(["done-pod"]));
+    assert_eq!(json["claims"][0]["devices"][1]["name"], GPUS[1]);
+    assert_eq!(json["claims"][0]["devices"][1]["uuid"], uuid.as_str());
+    assert_eq!(json["claims"][1]["stage"], "not prepared");
+    let table = show("table");
+    let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(lines[0], ["CLAIM", "STAGE", "DEVICES", "PODS"]);
+    assert_eq!(lines[1], ["team-a/done", "prepared", GPUS[0], "done-pod"]);
+    assert_eq!(lines[2], [GPUS[1]]);
+    assert!(table.contains("Last error of team-a/refused at 20"), "{table}");
+    assert!(table.contains("claim team-a/refused does not exist any more"), "{table}");
+    bench.unprepare(&refused).await.unwrap();
+    assert!(!show("yaml").contains("refused"));
 }
