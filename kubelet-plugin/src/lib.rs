@@ -14,3 +14,4 @@ pub mod metrics;
 pub mod node;
 pub mod publish;
 pub mod run;
+pub mod state;
