@@ -50,7 +50,8 @@ fn device(driver: &str, view: &View, gpu: &Gpu, faulty: Faulty) -> Option<Device
     Some(Device {
         name,
         attributes: Some(attribute::attributes(&view.inventory, gpu)),
-        capacity: Some(attribute::capacities(gpu)),
+        // The API server stores no empty map.
+        capacity: Some(attribute::capacities(gpu)).filter(|known| !known.is_empty()),
         taints: taint.map(|taint| vec![taint]),
         ..Device::default()
     })
