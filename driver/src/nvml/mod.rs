@@ -5,7 +5,7 @@
 //! asks a GPU everything that the inventory needs, [`pulse`] what changes while it runs, [`events`] waits for
 //! news of it.
 
-mod elf;
+pub(crate) mod elf;
 pub mod events;
 pub mod facts;
 pub mod lane;
@@ -14,7 +14,7 @@ pub mod library;
 pub mod pulse;
 mod raw;
 pub mod reading;
-mod rooted;
+pub(crate) mod rooted;
 pub mod session;
 
 pub use raw::{FabricInfo, PciInfo, Text};
