@@ -79,7 +79,7 @@ pub enum ClientError {
         /// The API server.
         url: http::Uri,
         /// What is wrong.
-        source: kube::Error,
+        source: Box<kube::Error>,
     },
 }
 
@@ -116,7 +116,7 @@ pub fn client_of(mut config: Config, user_agent: &str) -> Result<Client, ClientE
         .map_err(|source| ClientError::UserAgent { user_agent: user_agent.to_owned(), source })?;
     config.headers.push((USER_AGENT, value));
     let url = config.cluster_url.clone();
-    build(&config).map_err(|source| ClientError::Setup { url, source })
+    build(&config).map_err(|source| ClientError::Setup { url, source: Box::new(source) })
 }
 
 fn build(config: &Config) -> kube::Result<Client> {
