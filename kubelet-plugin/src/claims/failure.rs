@@ -69,7 +69,9 @@ impl Failure {
         match self {
             Self::Refused(refusal) => match refusal {
                 Refusal::NoNvml { .. } | Refusal::Unseen { .. } => Reason::Nvml,
-                Refusal::Gone { .. } | Refusal::Replaced { .. } | Refusal::Unusable { .. } => Reason::DeviceGone,
+                Refusal::Gone { .. } | Refusal::Replaced { .. } | Refusal::Unusable { .. } => {
+                    Reason::DeviceGone
+                }
                 Refusal::Fault { .. } => Reason::DeviceFault,
                 Refusal::Node { .. } => Reason::DeviceNode,
                 Refusal::Held { .. } => Reason::DeviceHeld,
@@ -77,7 +79,9 @@ impl Failure {
                 Refusal::Newer { .. } => Reason::Files,
             },
             Self::Allocation(error) => match error {
-                AllocationError::Replaced { .. } | AllocationError::NotAllocated { .. } => Reason::ClaimChanged,
+                AllocationError::Replaced { .. } | AllocationError::NotAllocated { .. } => {
+                    Reason::ClaimChanged
+                }
                 AllocationError::Config { .. } => Reason::Config,
                 AllocationError::OtherNode { .. } | AllocationError::NoName { .. } => Reason::Allocation,
             },

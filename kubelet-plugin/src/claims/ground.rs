@@ -55,7 +55,8 @@ impl Ground {
             }
             _ => {}
         }
-        let opened = Arc::new(Open { journal: Journal::open(&self.state)?, locks: Locks::open(&self.state)? });
+        let opened =
+            Arc::new(Open { journal: Journal::open(&self.state)?, locks: Locks::open(&self.state)? });
         *open = Some(Arc::clone(&opened));
         Ok(opened)
     }

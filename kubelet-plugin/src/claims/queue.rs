@@ -105,10 +105,15 @@ impl Queue {
             answer
         });
         let answer = async move {
-            task.await.unwrap_or_else(|_| Err("the plugin is being stopped; the kubelet's next call goes on".into()))
+            task.await.unwrap_or_else(|_| {
+                Err("the plugin is being stopped; the kubelet's next call goes on".into())
+            })
         };
         let answer = answer.boxed().shared();
-        newest.insert(uid.to_owned(), Work { number, kind, deadline: sender, give_way, answer: answer.clone() });
+        newest.insert(
+            uid.to_owned(),
+            Work { number, kind, deadline: sender, give_way, answer: answer.clone() },
+        );
         answer
     }
 
@@ -232,11 +237,18 @@ mod tests {
         let cancel = CancellationToken::new();
         let (early, late) = (Instant::now() + GUARD, Instant::now() + 2 * GUARD);
         let submit = |deadline| {
-            queue.submit("u", Kind::Prepare, deadline, &cancel, || Ok(vec![]), |mut turn| async move {
-                let until = turn.deadline.wait_for(|until| *until == late).await.map(|until| *until);
-                assert_eq!(until.unwrap(), late);
-                Err("waited".to_owned())
-            })
+            queue.submit(
+                "u",
+                Kind::Prepare,
+                deadline,
+                &cancel,
+                || Ok(vec![]),
+                |mut turn| async move {
+                    let until = turn.deadline.wait_for(|until| *until == late).await.map(|until| *until);
+                    assert_eq!(until.unwrap(), late);
+                    Err("waited".to_owned())
+                },
+            )
         };
         let first = submit(early);
         let second = submit(late);

@@ -206,7 +206,9 @@ impl Shared {
             (Ok(asked), OnDisk::Done(done)) if done.intent.record.hash == asked.hash => {
                 Some(Aim::Prepared(Arc::new(asked)))
             }
-            (Ok(asked), OnDisk::Broken(_)) if !asked.devices.is_empty() => Some(Aim::Prepared(Arc::new(asked))),
+            (Ok(asked), OnDisk::Broken(_)) if !asked.devices.is_empty() => {
+                Some(Aim::Prepared(Arc::new(asked)))
+            }
             // The kubelet calls again, to prepare or to unprepare.
             (Ok(asked), OnDisk::Intent(intent)) if intent.record.hash == asked.hash => None,
             // It may be of use: a claim that lives may come back to this node.

@@ -113,7 +113,9 @@ impl Shared {
             let changed = matches!(
                 &failure,
                 Failure::ClaimGone { .. }
-                    | Failure::Allocation(AllocationError::Replaced { .. } | AllocationError::NotAllocated { .. })
+                    | Failure::Allocation(
+                        AllocationError::Replaced { .. } | AllocationError::NotAllocated { .. }
+                    )
             );
             if changed && !sure {
                 (sure, got) = (true, None);
@@ -176,7 +178,11 @@ impl Shared {
     }
 
     /// Attempts until it is done, or something stands in the way that is not over.
-    async fn try_prepare(self: &Arc<Self>, claim: &ClaimRef, aim: Aim) -> Result<Vec<PreparedDevice>, Failure> {
+    async fn try_prepare(
+        self: &Arc<Self>,
+        claim: &ClaimRef,
+        aim: Aim,
+    ) -> Result<Vec<PreparedDevice>, Failure> {
         let mut gone = BTreeSet::new();
         if let Aim::Prepared(allocation) = &aim
             && allocation.devices.is_empty()
@@ -258,8 +264,7 @@ impl Shared {
             shared.note(&of, &aim, &outcome, &done);
             outcome
         });
-        let attempted =
-            task.await.unwrap_or_else(|_panic| Err(Failure::Defect { claim: claim.full_name() }));
+        let attempted = task.await.unwrap_or_else(|_panic| Err(Failure::Defect { claim: claim.full_name() }));
         let took = match undoing {
             true => metrics::Metrics::unprepare_took,
             false => metrics::Metrics::prepare_took,
@@ -299,8 +304,7 @@ impl Shared {
         let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let uptime_ms = u64::try_from(uptime.tv_sec * 1000 + uptime.tv_nsec / 1_000_000).unwrap_or_default();
         let job = Job { claim, goal, view: &view, gone, now: Timestamp::now(), uptime_ms };
-        attempt::run(edges, job, done)
-            .map_err(|source| Failure::Attempt { claim: claim.full_name(), source })
+        attempt::run(edges, job, done).map_err(|source| Failure::Attempt { claim: claim.full_name(), source })
     }
 
     fn look(&self, view: &View, device: &str, look: Look) -> Result<Vec<u32>, String> {
@@ -339,17 +343,29 @@ impl Shared {
                 Did::TookOver { uid, claim: old, devices } => {
                     let old_name = old.as_ref().map(ClaimRef::full_name).unwrap_or_default();
                     tracing::warn!(
-                        claim = name, uid = claim.uid, old = old_name, old_uid = uid, ?devices,
+                        claim = name,
+                        uid = claim.uid,
+                        old = old_name,
+                        old_uid = uid,
+                        ?devices,
                         "took the devices of a claim that is over and was not unprepared"
                     );
                     self.index.remove(uid);
                     self.freed.send_modify(|count| *count += 1);
                 }
                 Did::Renewed => {
-                    tracing::info!(claim = name, uid = claim.uid, "verified for the driver that is loaded now");
+                    tracing::info!(
+                        claim = name,
+                        uid = claim.uid,
+                        "verified for the driver that is loaded now"
+                    );
                 }
                 Did::BeganUndoing if matches!(aim, Aim::Prepared(_)) => {
-                    tracing::info!(claim = name, uid = claim.uid, "undoing what an earlier allocation needed");
+                    tracing::info!(
+                        claim = name,
+                        uid = claim.uid,
+                        "undoing what an earlier allocation needed"
+                    );
                 }
                 Did::Looked
                 | Did::Intended
@@ -362,7 +378,8 @@ impl Shared {
         }
         match outcome {
             Ok(Outcome::Prepared(devices)) => {
-                let pods = if let Aim::Prepared(allocation) = aim { allocation.pods.clone() } else { Vec::new() };
+                let pods =
+                    if let Aim::Prepared(allocation) = aim { allocation.pods.clone() } else { Vec::new() };
                 let devices = devices.iter().map(|device| (device.pool.clone(), device.device.clone()));
                 self.index.insert(Prepared { claim: claim.clone(), pods, devices: devices.collect() });
             }
