@@ -1,5 +1,6 @@
 //! Looks at a shared library's ELF header before the dynamic loader does, because the loader's messages name
 //! neither the reason nor the remedy, and because it maps a truncated file and lets the process die of SIGBUS.
+//! Also reads the name (SONAME) under which other programs ask the loader for a library.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -16,6 +17,14 @@ const CLASS_64: u8 = 2;
 const LITTLE_ENDIAN: u8 = 1;
 const TYPE_SHARED: u16 = 3;
 const SEGMENT_LOAD: u32 = 1;
+const SEGMENT_DYNAMIC: u32 = 2;
+/// Entries of the dynamic section: the end, the string table's address, the SONAME's place in it.
+const DYNAMIC_END: u64 = 0;
+const DYNAMIC_STRINGS: u64 = 5;
+const DYNAMIC_SONAME: u64 = 14;
+/// More bytes of a dynamic section, and of a SONAME, than these are not read. Libraries have about 600 and 30.
+const MOST_DYNAMIC: u64 = 64 << 10;
+const MOST_SONAME: u64 = 255;
 const MACHINE_X86_64: u16 = 62;
 const MACHINE_AARCH64: u16 = 183;
 
@@ -24,7 +33,7 @@ const OUR_MACHINE: u16 = if cfg!(target_arch = "aarch64") { MACHINE_AARCH64 } el
 
 /// Why a file cannot be loaded as a shared library.
 #[derive(Debug, Error)]
-pub(super) enum ElfError {
+pub(crate) enum ElfError {
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
@@ -60,46 +69,127 @@ pub(super) enum ElfError {
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(super) fn check(path: &Path) -> Result<(), ElfError> {
-    let mut file = fs_err::File::open(path)?;
-    let present = file.metadata()?.len();
-    if present == 0 {
-        return Err(ElfError::Empty);
-    }
-    let mut header = Vec::with_capacity(HEADER);
-    file.by_ref().take(u64::try_from(HEADER).unwrap_or(u64::MAX)).read_to_end(&mut header)?;
-    if !header.starts_with(b"\x7fELF") || header.len() < 20 {
-        return Err(ElfError::NotElf);
-    }
-    let found = u16::from_ne_bytes([header[18], header[19]]);
-    if header[4] != CLASS_64 || header[5] != LITTLE_ENDIAN || found != OUR_MACHINE {
-        let bits = if header[4] == CLASS_64 { 64 } else { 32 };
-        return Err(ElfError::OtherMachine { found: format!("{} ({bits}-bit)", machine(found)) });
-    }
-    let kind = u16::from_ne_bytes([header[16], header[17]]);
-    if kind != TYPE_SHARED {
-        return Err(ElfError::NotShared(kind));
-    }
-    let Some(header) = header.first_chunk::<HEADER>() else {
-        return Err(short(64, present));
-    };
-    let table = u64::from_ne_bytes(part(header, 32));
-    let count = u16::from_ne_bytes(part(header, 56)).min(MOST_SEGMENTS);
-    file.seek(SeekFrom::Start(table))?;
-    let mut needed = 0;
-    for _ in 0..count {
-        let mut segment = [0; SEGMENT];
-        file.read_exact(&mut segment)
-            .map_err(|_| short(table.saturating_add(u64::from(count) * 56), present))?;
-        if u32::from_ne_bytes(part(&segment, 0)) == SEGMENT_LOAD {
-            let offset = u64::from_ne_bytes(part(&segment, 8));
-            needed = needed.max(offset.saturating_add(u64::from_ne_bytes(part(&segment, 32))));
+pub(crate) fn check(path: &Path) -> Result<(), ElfError> {
+    Library::open(path).map(drop)
+}
+
+/// The name under which programs ask the loader for the library. None if it has none.
+///
+/// # Errors
+/// What is wrong with the file, as of [`check`].
+pub(crate) fn soname(path: &Path) -> Result<Option<String>, ElfError> {
+    Library::open(path)?.soname()
+}
+
+/// A shared library that is whole.
+struct Library {
+    file: fs_err::File,
+    present: u64,
+    segments: Vec<Segment>,
+}
+
+/// A program header.
+struct Segment {
+    kind: u32,
+    offset: u64,
+    address: u64,
+    bytes: u64,
+}
+
+impl Library {
+    fn open(path: &Path) -> Result<Self, ElfError> {
+        let mut file = fs_err::File::open(path)?;
+        let present = file.metadata()?.len();
+        if present == 0 {
+            return Err(ElfError::Empty);
         }
+        let mut header = Vec::with_capacity(HEADER);
+        file.by_ref().take(u64::try_from(HEADER).unwrap_or(u64::MAX)).read_to_end(&mut header)?;
+        if !header.starts_with(b"\x7fELF") || header.len() < 20 {
+            return Err(ElfError::NotElf);
+        }
+        let found = u16::from_ne_bytes([header[18], header[19]]);
+        if header[4] != CLASS_64 || header[5] != LITTLE_ENDIAN || found != OUR_MACHINE {
+            let bits = if header[4] == CLASS_64 { 64 } else { 32 };
+            return Err(ElfError::OtherMachine { found: format!("{} ({bits}-bit)", machine(found)) });
+        }
+        let kind = u16::from_ne_bytes([header[16], header[17]]);
+        if kind != TYPE_SHARED {
+            return Err(ElfError::NotShared(kind));
+        }
+        let Some(header) = header.first_chunk::<HEADER>() else {
+            return Err(short(64, present));
+        };
+        let table = u64::from_ne_bytes(part(header, 32));
+        let count = u16::from_ne_bytes(part(header, 56)).min(MOST_SEGMENTS);
+        file.seek(SeekFrom::Start(table))?;
+        let mut segments = Vec::with_capacity(count.into());
+        for _ in 0..count {
+            let mut segment = [0; SEGMENT];
+            file.read_exact(&mut segment)
+                .map_err(|_| short(table.saturating_add(u64::from(count) * 56), present))?;
+            segments.push(Segment {
+                kind: u32::from_ne_bytes(part(&segment, 0)),
+                offset: u64::from_ne_bytes(part(&segment, 8)),
+                address: u64::from_ne_bytes(part(&segment, 16)),
+                bytes: u64::from_ne_bytes(part(&segment, 32)),
+            });
+        }
+        let library = Self { file, present, segments };
+        let ends = library.loaded().map(|segment| segment.offset.saturating_add(segment.bytes));
+        let needed = ends.max().unwrap_or(0);
+        if needed > present {
+            return Err(short(needed, present));
+        }
+        Ok(library)
     }
-    if needed > present {
-        return Err(short(needed, present));
+
+    fn loaded(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().filter(|segment| segment.kind == SEGMENT_LOAD)
     }
-    Ok(())
+
+    fn soname(mut self) -> Result<Option<String>, ElfError> {
+        let Some(dynamic) = self.segments.iter().find(|segment| segment.kind == SEGMENT_DYNAMIC) else {
+            return Ok(None);
+        };
+        let entries = self.read(dynamic.offset, dynamic.bytes.min(MOST_DYNAMIC))?;
+        let (mut strings, mut name) = (None, None);
+        for entry in entries.as_chunks::<16>().0 {
+            let value = u64::from_ne_bytes(part(entry, 8));
+            match u64::from_ne_bytes(part(entry, 0)) {
+                DYNAMIC_END => break,
+                DYNAMIC_STRINGS => strings = Some(value),
+                DYNAMIC_SONAME => name = Some(value),
+                _ => {}
+            }
+        }
+        let (Some(strings), Some(name)) = (strings, name) else { return Ok(None) };
+        let Some(at) = self.offset_of(strings).and_then(|strings| strings.checked_add(name)) else {
+            return Ok(None);
+        };
+        let bytes = self.read(at, MOST_SONAME)?;
+        let name = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+        Ok(std::str::from_utf8(name).ok().filter(|name| !name.is_empty()).map(str::to_owned))
+    }
+
+    /// Where in the file lies what the loader puts at an address.
+    fn offset_of(&self, address: u64) -> Option<u64> {
+        self.loaded().find_map(|segment| {
+            let inside = address.checked_sub(segment.address).filter(|&inside| inside < segment.bytes)?;
+            segment.offset.checked_add(inside)
+        })
+    }
+
+    /// At most `bytes` bytes: fewer where the file ends before.
+    fn read(&mut self, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
+        let mut read = Vec::new();
+        if offset >= self.present {
+            return Ok(read);
+        }
+        self.file.seek(SeekFrom::Start(offset))?;
+        self.file.by_ref().take(bytes).read_to_end(&mut read)?;
+        Ok(read)
+    }
 }
 
 fn short(needed: u64, present: u64) -> ElfError {
@@ -169,5 +259,47 @@ mod tests {
         }
         fs_err::remove_file(&path).unwrap();
         assert!(matches!(check(&path), Err(ElfError::Unreadable(_))), "missing");
+    }
+
+    /// The SONAMEs that NVIDIA's libraries have on a real node.
+    #[test]
+    fn reads_the_names_that_the_loader_asks_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let description = fake_node::Description::builtin("hgx-h100-8").unwrap();
+        let node = folder.path().join("node");
+        let node =
+            fake_node::Node::create(&description, &node, &fake_node::CreateOptions::default()).unwrap();
+        let libraries = node.library().parent().unwrap().to_owned();
+        let cases = [
+            ("libcuda.so.550.163.01", "libcuda.so.1"),
+            ("libnvidia-ml.so.550.163.01", "libnvidia-ml.so.1"),
+            ("libnvidia-nvvm.so.550.163.01", "libnvidia-nvvm.so.4"),
+            ("libnvidia-gpucomp.so.550.163.01", "libnvidia-gpucomp.so.550.163.01"),
+            ("vdpau/libvdpau_nvidia.so.550.163.01", "libvdpau_nvidia.so.1"),
+        ];
+        for (file, wanted) in cases {
+            assert_eq!(soname(&libraries.join(file)).unwrap().as_deref(), Some(wanted), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_has_no_name_or_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lib.so");
+        fs_err::write(&path, elf(2, 3, OUR_MACHINE, 120)).unwrap();
+        assert_eq!(soname(&path).unwrap(), None, "no dynamic section");
+
+        let mut dynamic = elf(2, 3, OUR_MACHINE, 0);
+        dynamic[64..68].copy_from_slice(&2_u32.to_ne_bytes());
+        for (name, offset, bytes) in [
+            ("behind the end", 4096_u64, 48_u64),
+            ("beyond all files", u64::MAX >> 1, u64::MAX),
+            ("of nothing but its header", 0, 120),
+        ] {
+            dynamic[72..80].copy_from_slice(&offset.to_ne_bytes());
+            dynamic[96..104].copy_from_slice(&bytes.to_ne_bytes());
+            fs_err::write(&path, &dynamic).unwrap();
+            assert_eq!(soname(&path).unwrap(), None, "{name}");
+        }
     }
 }

@@ -15,7 +15,7 @@ const CACHE: &str = "/etc/ld.so.cache";
 const MOST_CACHE_BYTES: u64 = 16 << 20;
 
 /// Where driver packages put the library, for this machine's architecture.
-const FOLDERS: [&str; 9] = [
+pub(crate) const FOLDERS: [&str; 9] = [
     // Debian, Ubuntu: NVIDIA's packages, Debian's own packages.
     if cfg!(target_arch = "aarch64") { "/usr/lib/aarch64-linux-gnu" } else { "/usr/lib/x86_64-linux-gnu" },
     if cfg!(target_arch = "aarch64") {
@@ -156,7 +156,7 @@ fn usable(driver_root: &Path, candidate: &Path) -> Result<PathBuf, Outcome> {
 }
 
 /// Opening something else, a named pipe for one, could wait for ever.
-fn regular_file(driver_root: &Path, path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn regular_file(driver_root: &Path, path: &Path) -> io::Result<PathBuf> {
     let path = rooted::resolve(driver_root, path)?;
     if !path.symlink_metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));

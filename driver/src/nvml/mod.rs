@@ -4,7 +4,7 @@
 //! call is made in a [`lane`]: one thread for each GPU, one for the node, one for each event set. [`facts`]
 //! asks a GPU everything that the inventory needs.
 
-mod elf;
+pub(crate) mod elf;
 pub mod events;
 pub mod facts;
 pub mod lane;
@@ -12,7 +12,7 @@ mod ld_cache;
 pub mod library;
 mod raw;
 pub mod reading;
-mod rooted;
+pub(crate) mod rooted;
 pub mod session;
 
 pub use raw::{FabricInfo, PciInfo, Text};

@@ -15,7 +15,7 @@ const MOST_LINKS: usize = 40;
 ///
 /// # Errors
 /// What the file system says, `NotFound` among it; `Other` after 40 links.
-pub(super) fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
     let mut left: VecDeque<OsString> = steps(path);
     // Where the walk is, below the root.
     let mut below = PathBuf::new();
