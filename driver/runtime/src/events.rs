@@ -43,3 +43,16 @@ impl Events {
         }
     }
 }
+
+/// A reference to a Node object, as the kubelet makes it: with the name in place of the UID, which is how
+/// `kubectl describe node` finds the Events.
+#[must_use]
+pub fn node_reference(name: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(name.to_owned()),
+        uid: Some(name.to_owned()),
+        ..ObjectReference::default()
+    }
+}

@@ -26,14 +26,9 @@ pub struct Roots {
 /// Finds the library, opens a session, makes the inventory, closes the session. What does not succeed is among
 /// the inventory's problems. Takes at most a few times `within`, which each GPU has for its answers.
 pub fn discover_node(roots: &Roots, within: Duration) -> Inventory {
-    let search = library::find(&roots.driver);
-    let Some(path) = search.found.clone() else {
-        let problem = no_library(&search, procfs::loaded_module(&roots.procfs).as_deref());
-        return without_nvml(search, problem, &roots.sysfs);
-    };
-    let session = match Session::open(&path, within) {
-        Ok(session) => session,
-        Err(error) => return without_nvml(search, node_problem(error.to_string()), &roots.sysfs),
+    let (session, search) = match open(roots, within) {
+        Ok(opened) => opened,
+        Err(inventory) => return *inventory,
     };
     let inventory = discover(&session, search, &roots.sysfs, within);
     if let Err(error) = session.close(within) {
@@ -41,6 +36,22 @@ pub fn discover_node(roots: &Roots, within: Duration) -> Inventory {
         tracing::debug!(%error, "NVML session not closed");
     }
     inventory
+}
+
+/// Finds the library and opens a session.
+///
+/// # Errors
+/// The inventory of a node without NVML. The first of its problems says why.
+pub fn open(roots: &Roots, within: Duration) -> Result<(Session, Search), Box<Inventory>> {
+    let search = library::find(&roots.driver);
+    let problem = match &search.found {
+        None => no_library(&search, procfs::loaded_module(&roots.procfs).as_deref()),
+        Some(path) => match Session::open(path, within) {
+            Ok(session) => return Ok((session, search)),
+            Err(error) => node_problem(error.to_string()),
+        },
+    };
+    Err(Box::new(without_nvml(search, problem, &roots.sysfs)))
 }
 
 /// Makes the inventory. All GPUs are asked at once; each has `within` to answer, twice: for itself, and for
@@ -181,7 +192,7 @@ fn without_nvml(library: Search, problem: Problem, sysfs: &Path) -> Inventory {
 
 /// The GPUs that this node's driver could have: not those that were given to virtual machines. None if the bus
 /// cannot be listed: it is only a second opinion.
-fn gpus_on_bus(sysfs: &Path) -> Vec<OnBus> {
+pub fn gpus_on_bus(sysfs: &Path) -> Vec<OnBus> {
     let mut gpus = sysfs::gpus_on_bus(sysfs).unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot list the PCI bus");
         Vec::new()

@@ -13,14 +13,14 @@ mod assemble;
 mod codes;
 mod discover;
 pub mod pci;
-mod procfs;
+pub mod procfs;
 pub mod sysfs;
 pub mod version;
 
 use serde::Serialize;
 
 use crate::nvml::library::Search;
-pub use discover::{Roots, discover, discover_node};
+pub use discover::{Roots, discover, discover_node, gpus_on_bus, open};
 pub use pci::PciAddress;
 pub use version::Version;
 

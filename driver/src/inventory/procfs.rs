@@ -5,7 +5,8 @@ use std::path::Path;
 use super::Version;
 
 /// The version of the NVIDIA kernel module that is loaded, if one is.
-pub(super) fn loaded_module(procfs: &Path) -> Option<String> {
+#[must_use]
+pub fn loaded_module(procfs: &Path) -> Option<String> {
     let text = fs_err::read_to_string(procfs.join("driver/nvidia/version")).ok()?;
     version_of(&text).map(str::to_owned)
 }

@@ -1,16 +1,26 @@
 //! What is known of the node at one moment: the data that everything on a node is decided from.
 
+mod settle;
+
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::health::Fault;
 use crate::inventory::{Gpu, Inventory};
 
+pub use settle::{Settled, settle};
+
+/// Why NVML cannot be used before it was asked for the first time.
+const NOT_ASKED: &str = "NVML was not asked yet";
+
 /// The node at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct View {
-    /// What the node has. Empty as long as NVML cannot be had.
+    /// What the node has. Without GPUs as long as NVML cannot be had. A GPU that was there and stopped answering
+    /// or fell off the bus stays as it was, with a fault of the class lost.
     pub inventory: Inventory,
     /// What is wrong with devices, by device name. A device without an entry is well.
     pub faults: BTreeMap<String, Vec<Fault>>,
@@ -31,6 +41,18 @@ pub struct Epoch {
 }
 
 impl View {
+    /// The view before NVML was asked.
+    #[must_use]
+    pub fn not_asked(epoch: Epoch) -> Self {
+        Self { epoch, without_nvml: Some(NOT_ASKED.to_owned()), ..Self::default() }
+    }
+
+    /// Whether NVML was asked: before that, no GPUs means nothing.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.without_nvml.as_deref() != Some(NOT_ASKED)
+    }
+
     /// The GPU of this device name.
     #[must_use]
     pub fn gpu(&self, device: &str) -> Option<&Gpu> {
@@ -41,5 +63,21 @@ impl View {
     #[must_use]
     pub fn faults_of(&self, device: &str) -> &[Fault] {
         self.faults.get(device).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Epoch {
+    /// Reads the boot's id.
+    ///
+    /// A container may have no more of the host's `/proc` than NVIDIA's part. The boot's id is the same in every
+    /// `/proc` of a machine, so this process's own stands in.
+    ///
+    /// # Errors
+    /// There is neither.
+    pub fn read(procfs: &Path, driver_version: Option<String>) -> io::Result<Self> {
+        const BOOT_ID: &str = "sys/kernel/random/boot_id";
+        let boot_id = fs_err::read_to_string(procfs.join(BOOT_ID))
+            .or_else(|_| fs_err::read_to_string(Path::new("/proc").join(BOOT_ID)))?;
+        Ok(Self { boot_id: boot_id.trim().to_owned(), driver_version })
     }
 }

@@ -75,6 +75,14 @@ impl CallError {
     pub fn is_gpu_lost(&self) -> bool {
         self.code == Some(code::GPU_IS_LOST)
     }
+
+    /// The kernel driver is not there, or not the one that the session was opened with.
+    pub fn is_driver_gone(&self) -> bool {
+        matches!(
+            self.code,
+            Some(code::UNINITIALIZED | code::DRIVER_NOT_LOADED | code::LIB_RM_VERSION_MISMATCH)
+        )
+    }
 }
 
 impl From<NvmlError> for CallError {
@@ -98,6 +106,10 @@ impl From<NvmlError> for CallError {
 pub mod code {
     use nvml_wrapper_sys::bindings as sys;
 
+    /// There is no session.
+    pub const UNINITIALIZED: sys::nvmlReturn_t = sys::nvmlReturn_enum_NVML_ERROR_UNINITIALIZED;
+    /// The board has no such thing.
+    pub const NOT_SUPPORTED: sys::nvmlReturn_t = sys::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED;
     /// A malformed argument.
     pub const INVALID_ARGUMENT: sys::nvmlReturn_t = sys::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT;
     /// The kernel module is not loaded.
@@ -106,6 +118,8 @@ pub mod code {
     pub const TIMEOUT: sys::nvmlReturn_t = sys::nvmlReturn_enum_NVML_ERROR_TIMEOUT;
     /// The GPU fell off the bus or stopped answering.
     pub const GPU_IS_LOST: sys::nvmlReturn_t = sys::nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST;
+    /// The GPU needs a reset before it can be used.
+    pub const RESET_REQUIRED: sys::nvmlReturn_t = sys::nvmlReturn_enum_NVML_ERROR_RESET_REQUIRED;
     /// Library and kernel module are of different versions.
     pub const LIB_RM_VERSION_MISMATCH: sys::nvmlReturn_t =
         sys::nvmlReturn_enum_NVML_ERROR_LIB_RM_VERSION_MISMATCH;

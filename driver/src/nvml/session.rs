@@ -51,12 +51,6 @@ pub enum OpenError {
         /// The functions that it must have and lacks.
         missing: Vec<&'static str>,
     },
-    /// Another file lies where a library was loaded from before.
-    #[error("{path} was replaced since it was loaded; restart this process to use the new one", path = .path.display())]
-    Replaced {
-        /// The library.
-        path: PathBuf,
-    },
     /// `nvmlInit` failed.
     #[error("cannot initialise NVML of {path}: {error}{}", remedy(.error), path = .path.display())]
     Init {
@@ -235,11 +229,21 @@ impl GpuContext {
         other.of_session(self.live.id).ok_or(NvmlError::InvalidArg)
     }
 
+    /// A share in the session.
+    pub(super) fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Asks NVML for the handle, whether it is known or not.
+    pub(super) fn look_up(&self) -> Result<nvmlDevice_t, NvmlError> {
+        raw::handle(&self.live.nvml, self.index)
+    }
+
     fn handle(&self) -> Result<nvmlDevice_t, NvmlError> {
         if let Some(handle) = self.handle.get() {
             return Ok(*handle);
         }
-        let handle = raw::handle(&self.live.nvml, self.index)?;
+        let handle = self.look_up()?;
         Ok(*self.handle.get_or_init(|| handle))
     }
 }
@@ -265,10 +269,10 @@ impl Drop for Live {
 
 fn init(path: &Path, closed: SyncSender<Result<(), CallError>>) -> Result<Live, OpenError> {
     static SESSIONS: AtomicU64 = AtomicU64::new(0);
-    let with_flags = load_once(path)?;
+    let loaded = load_once(path)?;
     let mut builder = Nvml::builder();
-    builder.lib_path(path.as_os_str());
-    if with_flags {
+    builder.lib_path(loaded.name.as_os_str());
+    if loaded.with_flags {
         // A node whose GPUs are all gone is a state to report, not an error.
         builder.flags(InitFlags::NO_GPUS);
     }
@@ -277,37 +281,58 @@ fn init(path: &Path, closed: SyncSender<Result<(), CallError>>) -> Result<Live, 
     Ok(Live { nvml: ManuallyDrop::new(nvml), id: SESSIONS.fetch_add(1, Ordering::Relaxed), closed })
 }
 
-/// A file, as the kernel tells files apart.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A library that this process has loaded.
+#[derive(Clone)]
 struct Loaded {
-    device: u64,
-    inode: u64,
+    /// Device and inode: how the kernel tells files apart.
+    file: (u64, u64),
+    /// The path that the dynamic loader knows it by.
+    name: PathBuf,
+    missing: Vec<&'static str>,
     with_flags: bool,
 }
 
-/// Loads the library if this process has not, and says whether it has `nvmlInitWithFlags`. The dynamic loader
-/// knows libraries by path: a file that replaced another under the same path would not be loaded.
-fn load_once(path: &Path) -> Result<bool, OpenError> {
-    static LOADED: Mutex<BTreeMap<PathBuf, Loaded>> = Mutex::new(BTreeMap::new());
-    let file =
+/// Loads the library if this process has not.
+///
+/// The dynamic loader knows libraries by path, and takes a file that replaced another under the same path for
+/// the one that it has. A replacement is therefore loaded under a path that it has not seen: the same one with
+/// `/.` put in, once more for every replacement. What was loaded stays; each replacement costs the library's
+/// memory until the process ends.
+fn load_once(path: &Path) -> Result<Loaded, OpenError> {
+    static LOADED: Mutex<BTreeMap<PathBuf, Vec<Loaded>>> = Mutex::new(BTreeMap::new());
+    let metadata =
         fs_err::metadata(path).map_err(|source| OpenError::Unreadable { path: path.to_owned(), source })?;
+    let file = (metadata.dev(), metadata.ino());
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(before) = loaded.get(path) {
-        if (before.device, before.inode) != (file.dev(), file.ino()) {
-            return Err(OpenError::Replaced { path: path.to_owned() });
+    let of_path = loaded.entry(path.to_owned()).or_default();
+    let library = match of_path.iter().find(|before| before.file == file) {
+        Some(before) => before.clone(),
+        None => {
+            let name = unseen(path, of_path.len());
+            let raw::Symbols { missing, init_with_flags: with_flags } = raw::load_for_ever(&name)
+                .map_err(|reason| OpenError::Load { path: path.to_owned(), reason })?;
+            let new = Loaded { file, name, missing, with_flags };
+            of_path.push(new.clone());
+            new
         }
-        return Ok(before.with_flags);
+    };
+    if library.missing.is_empty() {
+        Ok(library)
+    } else {
+        Err(OpenError::Symbols { path: path.to_owned(), missing: library.missing })
     }
-    let symbols =
-        raw::load_for_ever(path).map_err(|reason| OpenError::Load { path: path.to_owned(), reason })?;
-    if !symbols.missing.is_empty() {
-        return Err(OpenError::Symbols { path: path.to_owned(), missing: symbols.missing });
+}
+
+/// Another spelling of the path for every number.
+fn unseen(path: &Path, replacements: usize) -> PathBuf {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
+    let mut spelled = folder.as_os_str().to_owned();
+    for _ in 0..replacements {
+        spelled.push("/.");
     }
-    loaded.insert(
-        path.to_owned(),
-        Loaded { device: file.dev(), inode: file.ino(), with_flags: symbols.init_with_flags },
-    );
-    Ok(symbols.init_with_flags)
+    spelled.push("/");
+    spelled.push(name);
+    spelled.into()
 }
 
 fn remedy(error: &CallError) -> &'static str {

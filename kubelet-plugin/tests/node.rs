@@ -1,0 +1,334 @@
+//! The node's hardware, watched, on fake nodes: GPUs that fail, go and come back, and drivers that are exchanged.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot be set up has failed"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dra_driver::inventory::Roots;
+use dra_driver::node::View;
+use dra_kubelet_plugin::metrics::Metrics;
+use dra_kubelet_plugin::node::{Node, NodeError, Settings};
+use fake_node::inject::{GpuSelector, Injection};
+use fake_node::model::{Effect, Process};
+use fake_node::node::LibraryFile;
+use fake_node::{CreateOptions, Description};
+use tokio_util::sync::CancellationToken;
+
+/// Keeps a broken test from hanging.
+const LATE: Duration = Duration::from_secs(60);
+/// The promise: a fault is seen within this time.
+const PROMISED: Duration = Duration::from_secs(5);
+
+/// The third GPU of the HGX H100.
+const SICK: usize = 2;
+const DEVICE: &str = "gpu-0000-52-00-0";
+
+/// A fake node that is watched.
+struct Watched {
+    fake: fake_node::Node,
+    node: Node,
+    cancel: CancellationToken,
+    _folder: tempfile::TempDir,
+}
+
+impl Watched {
+    /// A node whose GPUs are well, seen to be so.
+    async fn new() -> Self {
+        let watched = Self::prepared(|_| {});
+        watched.seen("the GPUs", |view| view.inventory.gpus.len() == 8 && view.without_nvml.is_none()).await;
+        watched
+    }
+
+    fn prepared(prepare: impl FnOnce(&fake_node::Node)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let description = Description::builtin("hgx-h100-8").unwrap();
+        let fake =
+            fake_node::Node::create(&description, &folder.path().join("node"), &CreateOptions::default())
+                .unwrap();
+        prepare(&fake);
+        let roots = Roots { driver: fake.driver_root(), sysfs: fake.sysfs(), procfs: fake.procfs() };
+        let cancel = CancellationToken::new();
+        let settings = Settings { roots, gpu_timeout: Duration::from_secs(3) };
+        let node = Node::start(settings, Metrics::default(), cancel.clone()).unwrap();
+        Self { fake, node, cancel, _folder: folder }
+    }
+
+    fn inject(&self, injection: &Injection) {
+        self.fake.inject(injection).unwrap();
+    }
+
+    fn xid(&self, xid: u64) {
+        self.inject(&Injection::Xid { gpu: GpuSelector::Slot(SICK), xid, instances: None });
+    }
+
+    fn hang(&self, call: &str) {
+        self.inject(&Injection::Fault {
+            call: call.into(),
+            gpu: Some(GpuSelector::Slot(SICK)),
+            after: 0,
+            times: None,
+            effect: Effect::Hang,
+        });
+    }
+
+    /// Waits until the view is as wanted.
+    async fn seen(&self, what: &str, wanted: impl Fn(&View) -> bool) -> Arc<View> {
+        let mut changes = self.node.changes();
+        let waited =
+            tokio::time::timeout(LATE, changes.wait_for(|view| view.was_asked() && wanted(view))).await;
+        match waited {
+            Ok(view) => Arc::clone(&view.unwrap()),
+            Err(_) => panic!("{what}: not seen; the view is {:#?}", self.node.view()),
+        }
+    }
+
+    /// Waits until the sick device has these faults, by class and cause.
+    async fn faults(&self, wanted: &[&str]) -> Arc<View> {
+        self.seen(&format!("{wanted:?}"), |view| shown(view, DEVICE) == wanted).await
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        let _ = self.fake.inject(&Injection::Clear(None));
+    }
+}
+
+fn shown(view: &View, device: &str) -> Vec<String> {
+    let faults = view.faults_of(device).iter();
+    faults.map(|fault| format!("{} {}", fault.class.as_str(), fault.cause)).collect()
+}
+
+fn others_are_well(view: &View) {
+    assert_eq!(view.inventory.gpus.len(), 8);
+    for gpu in view.inventory.gpus.iter().filter(|gpu| gpu.name.as_deref() != Some(DEVICE)) {
+        let name = gpu.name.as_deref().unwrap();
+        assert!(gpu.usable, "{name}");
+        assert_eq!(view.faults_of(name), [], "{name}");
+    }
+}
+
+fn slot() -> GpuSelector {
+    GpuSelector::Slot(SICK)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_shown_with_its_epoch() {
+    let watched = Watched::new().await;
+    let view = watched.node.view();
+    others_are_well(&view);
+    assert_eq!(view.faults.len(), 0);
+    assert_eq!(view.epoch.driver_version.as_deref(), Some("550.163.01"));
+    let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert_eq!(view.epoch.boot_id, boot.trim());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn xids_become_faults_by_class_and_go_with_a_reset() {
+    let watched = Watched::new().await;
+    let began = Instant::now();
+    // In the order in which they are heard, so that the first has been heard when the second is seen.
+    watched.xid(31);
+    watched.xid(95);
+    let view = watched.faults(&["reset xid-95"]).await;
+    assert!(began.elapsed() < PROMISED, "{:?}", began.elapsed());
+    others_are_well(&view);
+    assert!(view.faults_of(DEVICE)[0].message.contains("XID 95: uncontained memory error"), "{view:?}");
+
+    // A reset from outside.
+    watched.inject(&Injection::Returned { gpu: slot(), uuid: None });
+    let view = watched.faults(&[]).await;
+    others_are_well(&view);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_gpu_is_kept_with_a_fault_until_it_is_there_again() {
+    let watched = Watched::new().await;
+    let uuid = watched.node.view().gpu(DEVICE).unwrap().uuid.clone();
+    for (what, loss) in [("lost", Injection::Lost(slot())), ("off the bus", Injection::OffTheBus(slot()))] {
+        let began = Instant::now();
+        watched.inject(&loss);
+        let view = watched.faults(&["lost lost", "reboot xid-79"]).await;
+        assert!(began.elapsed() < PROMISED, "{what}: {:?}", began.elapsed());
+        others_are_well(&view);
+        assert_eq!(view.gpu(DEVICE).unwrap().uuid, uuid, "{what}");
+        assert!(matches!(ask_processes(&watched, DEVICE).await, Err(NodeError::NoAnswer { .. })));
+
+        watched.inject(&Injection::Returned { gpu: slot(), uuid: None });
+        let view = watched.faults(&[]).await;
+        others_are_well(&view);
+        assert!(view.gpu(DEVICE).unwrap().usable, "{what}");
+        // And its events are heard again.
+        watched.xid(48);
+        watched.faults(&["reset xid-48"]).await;
+        watched.inject(&Injection::Returned { gpu: slot(), uuid: None });
+        watched.faults(&[]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_gpu_in_the_slot_is_seen_as_another() {
+    const NEW: &str = "GPU-11111111-2222-4333-8444-555555555555";
+    let watched = Watched::new().await;
+    watched.inject(&Injection::OffTheBus(slot()));
+    watched.faults(&["lost lost", "reboot xid-79"]).await;
+    watched.inject(&Injection::Returned { gpu: slot(), uuid: Some(NEW.into()) });
+    let view = watched
+        .seen("the new GPU", |view| {
+            view.gpu(DEVICE).is_some_and(|gpu| gpu.uuid.as_deref() == Some(NEW)) && view.faults.is_empty()
+        })
+        .await;
+    others_are_well(&view);
+    assert!(view.gpu(DEVICE).unwrap().usable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_that_hangs_hides_no_other_and_recovers() {
+    let watched = Watched::new().await;
+    let began = Instant::now();
+    watched.hang("*");
+    let view = watched.faults(&["lost silent"]).await;
+    assert!(began.elapsed() < PROMISED, "{:?}", began.elapsed());
+    others_are_well(&view);
+    // Others are heard, and asked, while it hangs.
+    watched.inject(&Injection::Xid { gpu: GpuSelector::Slot(5), xid: 119, instances: None });
+    let other = "gpu-0000-c3-00-0";
+    watched.seen("the other's fault", |view| shown(view, other) == ["reset xid-119"]).await;
+    assert_eq!(ask_processes(&watched, other).await.unwrap(), Vec::<u32>::new());
+
+    watched.inject(&Injection::Clear(None));
+    let view = watched.faults(&[]).await;
+    assert!(view.gpu(DEVICE).unwrap().usable);
+    assert_eq!(shown(&view, other), ["reset xid-119"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_that_hangs_from_the_start_is_shown_when_it_answers() {
+    let watched = Watched::prepared(|fake| {
+        fake.inject(&Injection::Fault {
+            call: "nvmlDeviceGetPowerManagementDefaultLimit".into(),
+            gpu: Some(slot()),
+            after: 0,
+            times: None,
+            effect: Effect::Hang,
+        })
+        .unwrap();
+    });
+    let view = watched.faults(&["lost silent"]).await;
+    others_are_well(&view);
+    watched.inject(&Injection::Clear(None));
+    watched.seen("the GPU", |view| view.faults.is_empty() && view.gpu(DEVICE).unwrap().usable).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_driver_recommends_is_a_fault_until_it_does_not() {
+    let mut watched = Watched::new().await;
+    // The first branch that recommends anything is 565.
+    watched.fake.unload_driver().unwrap();
+    watched.seen("no driver", |view| view.without_nvml.is_some()).await;
+    watched.fake.load_driver(Some("570.172.08")).unwrap();
+    watched.seen("the driver", |view| view.inventory.gpus.len() == 8).await;
+    let action = |action| Injection::RecoveryAction { gpu: slot(), action };
+    let began = Instant::now();
+    watched.inject(&action(1));
+    let view = watched.faults(&["reset recovery-action"]).await;
+    assert!(began.elapsed() < PROMISED, "{:?}", began.elapsed());
+    others_are_well(&view);
+    watched.xid(119);
+    watched.faults(&["reset recovery-action", "reset xid-119"]).await;
+    watched.inject(&action(2));
+    watched.faults(&["reboot recovery-action", "reset xid-119"]).await;
+    watched.inject(&action(0));
+    watched.faults(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_is_installed_later_is_noticed() {
+    let watched = Watched::prepared(|fake| fake.set_library(LibraryFile::Missing).unwrap());
+    let view = watched.seen("no library", |view| view.without_nvml.is_some()).await;
+    let reason = view.without_nvml.as_deref().unwrap();
+    assert!(reason.starts_with("no libnvidia-ml.so.1 under"), "{reason}");
+    assert_eq!(view.inventory.gpus, []);
+    assert!(matches!(ask_processes(&watched, DEVICE).await, Err(NodeError::NoNvml { .. })));
+
+    watched.fake.set_library(LibraryFile::Broken).unwrap();
+    watched
+        .seen("a broken library", |view| view.without_nvml.as_deref().is_some_and(|now| now != reason))
+        .await;
+    watched.fake.set_library(LibraryFile::Restored).unwrap();
+    let view = watched.seen("the GPUs", |view| view.without_nvml.is_none()).await;
+    others_are_well(&view);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_goes_and_comes_back_is_noticed() {
+    let mut watched = Watched::new().await;
+    watched.xid(95);
+    watched.faults(&["reset xid-95"]).await;
+
+    // The library alone: what was wrong with the GPU still is.
+    watched.fake.set_library(LibraryFile::Missing).unwrap();
+    let view = watched.seen("no library", |view| view.without_nvml.is_some()).await;
+    assert_eq!((view.inventory.gpus.len(), view.faults.len()), (0, 0));
+    watched.fake.set_library(LibraryFile::Restored).unwrap();
+    watched.faults(&["reset xid-95"]).await;
+
+    // Another driver: the kernel module is loaded anew, and has initialised the GPU.
+    watched.fake.unload_driver().unwrap();
+    let view = watched.seen("no driver", |view| view.without_nvml.is_some()).await;
+    let reason = view.without_nvml.as_deref().unwrap();
+    assert!(reason.contains("the NVIDIA kernel driver is not loaded"), "{reason}");
+    assert_eq!(view.epoch.driver_version, None);
+    watched.fake.load_driver(Some("570.172.08")).unwrap();
+    let view = watched
+        .seen("the new driver", |view| view.epoch.driver_version.as_deref() == Some("570.172.08"))
+        .await;
+    others_are_well(&view);
+    assert_eq!(shown(&view, DEVICE), Vec::<String>::new());
+    watched.xid(119);
+    watched.faults(&["reset xid-119"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_and_figures_are_those_of_the_device() {
+    let watched = Watched::new().await;
+    for (pid, graphics) in [(4711, false), (42, true)] {
+        let process = Process { pid, name: "train".into(), memory_mib: 1024, graphics };
+        watched.inject(&Injection::ProcessStarts { gpu: slot(), process });
+    }
+    assert_eq!(ask_processes(&watched, DEVICE).await.unwrap(), [42, 4711]);
+    assert_eq!(ask_processes(&watched, "gpu-0000-1b-00-0").await.unwrap(), Vec::<u32>::new());
+    assert!(matches!(ask_processes(&watched, "gpu-0000-00-00-0").await, Err(NodeError::NoAnswer { .. })));
+
+    let node = watched.node.clone();
+    let figures = tokio::task::spawn_blocking(move || node.figures(LATE)).await.unwrap();
+    assert_eq!(figures.len(), 8);
+    let (_, sick) = figures.iter().find(|(device, _)| device == DEVICE).unwrap();
+    // H100 80GB: 81559 MiB.
+    assert_eq!(sick.memory.value().map(|(_, size)| size >> 20), Some(81559));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_closes_nvml_and_waits_for_no_gpu_that_hangs() {
+    let watched = Watched::new().await;
+    watched.hang("*");
+    watched.faults(&["lost silent"]).await;
+    watched.cancel.cancel();
+    // The monitor's thread ends, and with it the view's other end.
+    let mut changes = watched.node.changes();
+    let ended = async { while changes.changed().await.is_ok() {} };
+    tokio::time::timeout(LATE, ended).await.expect("the monitor has not ended");
+    assert!(matches!(ask_processes(&watched, DEVICE).await, Err(NodeError::NoNvml { .. })));
+}
+
+async fn ask_processes(watched: &Watched, device: &str) -> Result<Vec<u32>, NodeError> {
+    let (node, device) = (watched.node.clone(), device.to_owned());
+    tokio::task::spawn_blocking(move || node.processes(&device, LATE)).await.unwrap()
+}
