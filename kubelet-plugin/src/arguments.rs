@@ -67,6 +67,10 @@ pub struct RunOptions {
     #[arg(long, env = "STATE_ROOT", default_value = "/run")]
     pub state_root: PathBuf,
 
+    /// The host's /dev as this program sees it; the container runtime has it at /dev.
+    #[arg(long, env = "DEV_ROOT", default_value = "/dev")]
+    pub dev_root: PathBuf,
+
     /// Where the driver root lies as the container runtime sees it, if that is another place than here.
     #[arg(long, env = "HOST_DRIVER_ROOT")]
     pub host_driver_root: Option<PathBuf>,

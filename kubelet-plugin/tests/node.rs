@@ -174,6 +174,39 @@ async fn a_lost_gpu_is_kept_with_a_fault_until_it_is_there_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_that_is_added_is_shown() {
+    let watched = Watched::prepared(|fake| drop(fake.inject(&Injection::OffTheBus(slot())).unwrap()));
+    let view = watched.seen("the others", |view| view.inventory.gpus.len() == 7).await;
+    assert!(view.faults.is_empty(), "nobody knows of it");
+    watched.inject(&Injection::Returned { gpu: slot(), uuid: None });
+    let view = watched.seen("the GPU", |view| view.inventory.gpus.len() == 8).await;
+    others_are_well(&view);
+    assert!(view.gpu(DEVICE).unwrap().usable && view.faults.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_lost_gpus_are_not_mistaken_for_each_other() {
+    let watched = Watched::new().await;
+    let other = (GpuSelector::Slot(5), "gpu-0000-c3-00-0");
+    let lost = ["lost lost", "reboot xid-79"];
+    watched.inject(&Injection::Lost(slot()));
+    watched.inject(&Injection::Lost(other.0.clone()));
+    watched.seen("both", |view| shown(view, DEVICE) == lost && shown(view, other.1) == lost).await;
+    // A third one goes: NVML is asked anew, and cannot tell which of the lost ones is which.
+    watched.inject(&Injection::OffTheBus(GpuSelector::Slot(0)));
+    let third = "gpu-0000-1b-00-0";
+    let view = watched.seen("all three", |view| shown(view, third) == lost).await;
+    assert_eq!(view.faults.len(), 3);
+    watched.inject(&Injection::Returned { gpu: other.0, uuid: None });
+    let view = watched.seen("one", |view| shown(view, other.1).is_empty()).await;
+    assert_eq!(shown(&view, DEVICE), lost);
+    watched.inject(&Injection::Returned { gpu: slot(), uuid: None });
+    watched.inject(&Injection::Returned { gpu: GpuSelector::Slot(0), uuid: None });
+    let view = watched.seen("all", |view| view.faults.is_empty()).await;
+    others_are_well(&view);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_gpu_in_the_slot_is_seen_as_another() {
     const NEW: &str = "GPU-11111111-2222-4333-8444-555555555555";
     let watched = Watched::new().await;

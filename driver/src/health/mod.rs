@@ -150,12 +150,10 @@ fn take_in(faults: &mut Vec<Fault>, news: &News, now: Timestamp) {
             faults.retain(|fault| fault.cause != SILENT && fault.cause != NEEDS_RESET);
             match recovery_action {
                 None => {}
-                Some(0) => {
-                    if faults.iter().any(is(RECOVERY_ACTION)) {
-                        faults
-                            .retain(|fault| fault.cause != RECOVERY_ACTION && !fault.cause.starts_with(XID));
-                    }
+                Some(0) if faults.iter().any(is(RECOVERY_ACTION)) => {
+                    faults.retain(|fault| fault.cause != RECOVERY_ACTION && !fault.cause.starts_with(XID));
                 }
+                Some(0) => {}
                 Some(action) => {
                     let (class, message) = recommended(*action);
                     enter(faults, class, RECOVERY_ACTION, message, now);

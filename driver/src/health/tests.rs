@@ -25,7 +25,9 @@ fn silent() -> News {
 
 #[test]
 fn faults_come_with_their_cause_and_go_with_it() {
-    let cases: Vec<(&str, Vec<(News, &[&str])>)> = vec![
+    // What happens, and what is wrong afterwards.
+    type Steps<'a> = Vec<(News, &'a [&'a str])>;
+    let cases: Vec<(&str, Steps<'_>)> = vec![
         (
             "an application's XIDs are nothing",
             vec![(News::Xid(13), &[]), (News::Xid(31), &[]), (News::Xid(94), &[]), (News::Xid(999), &[])],

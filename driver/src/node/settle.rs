@@ -141,96 +141,89 @@ mod tests {
         inventory((0..).zip(BUSES).map(|(index, bus)| well(index, bus)).collect())
     }
 
-    fn as_it_was(gpu: Gpu, index: u32) -> Gpu {
-        Gpu { index, ..gpu }
+    /// One GPU of the fresh list differs, or more; what becomes of the list.
+    #[derive(Default)]
+    struct Case {
+        what: &'static str,
+        fresh: Vec<Gpu>,
+        /// A GPU that was given to another kernel driver.
+        elsewhere: Option<PciAddress>,
+        wanted: Vec<Gpu>,
+        unlisted: Vec<u8>,
+        replaced: Vec<u8>,
     }
 
     #[test]
     fn a_gpu_that_goes_stays_as_it_was() {
         let [a, b, c] = BUSES;
-        let other = || Gpu { uuid: Some("GPU-other".into()), ..well(1, b) };
-        let mut hung = well(1, b);
-        hung.usable = false;
-        hung.memory = None;
-        let unlisted = address(b).gpu_name();
-        let both = [address(b).gpu_name(), address(c).gpu_name()];
-        // What happened; the fresh list; given away; the list wanted; unlisted; replaced.
-        type Names<'a> = &'a [String];
-        let cases: Vec<(&str, Vec<Gpu>, Vec<PciAddress>, Vec<Gpu>, Names<'_>, Names<'_>)> = vec![
-            ("nothing", all_well().gpus, vec![], all_well().gpus, &[], &[]),
-            (
-                "lost, known by elimination",
-                vec![well(0, a), mute(1, Some(b)), well(2, c)],
-                vec![],
-                vec![well(0, a), as_it_was(well(1, b), 1), well(2, c)],
-                &[],
-                &[],
-            ),
-            (
-                "hung halfway",
-                vec![well(0, a), hung, well(2, c)],
-                vec![],
-                vec![well(0, a), as_it_was(well(1, b), 1), well(2, c)],
-                &[],
-                &[],
-            ),
-            (
-                "lost, and nothing says where it sits",
-                vec![well(0, a), mute(1, None), well(2, c)],
-                vec![],
-                vec![well(0, a), as_it_was(well(1, b), 1), well(2, c)],
-                &[],
-                &[],
-            ),
-            (
-                "two lost: which is which cannot be known",
-                vec![well(0, a), mute(1, None), mute(2, None)],
-                vec![],
-                vec![well(0, a), as_it_was(well(1, b), 1), as_it_was(well(2, c), 2)],
-                &both,
-                &[],
-            ),
-            (
-                "off the bus",
-                vec![well(0, a), well(1, c)],
-                vec![],
-                vec![well(0, a), as_it_was(well(1, b), 1), well(1, c)],
-                std::slice::from_ref(&unlisted),
-                &[],
-            ),
-            (
-                "given to a virtual machine",
-                vec![well(0, a), well(1, c)],
-                vec![address(b)],
-                vec![well(0, a), well(1, c)],
-                &[],
-                &[],
-            ),
-            (
-                "another GPU in the slot",
-                vec![well(0, a), other(), well(2, c)],
-                vec![],
-                vec![well(0, a), other(), well(2, c)],
-                &[],
-                std::slice::from_ref(&unlisted),
-            ),
-            (
-                "one more",
-                vec![well(0, a), well(1, b), well(2, c), well(3, 0x61)],
-                vec![],
-                vec![well(0, a), well(1, b), well(2, c), well(3, 0x61)],
-                &[],
-                &[],
-            ),
+        let exchanged = || Gpu { uuid: Some("GPU-other".into()), ..well(1, b) };
+        let hung = Gpu { usable: false, memory: None, ..well(1, b) };
+        let as_it_was = || vec![well(0, a), well(1, b), well(2, c)];
+        let cases = [
+            Case { what: "nothing", fresh: as_it_was(), wanted: as_it_was(), ..Case::default() },
+            Case {
+                what: "lost, known by elimination",
+                fresh: vec![well(0, a), mute(1, Some(b)), well(2, c)],
+                wanted: as_it_was(),
+                ..Case::default()
+            },
+            Case {
+                what: "hung halfway",
+                fresh: vec![well(0, a), hung, well(2, c)],
+                wanted: as_it_was(),
+                ..Case::default()
+            },
+            Case {
+                what: "lost, and nothing says where it sits",
+                fresh: vec![well(0, a), mute(1, None), well(2, c)],
+                wanted: as_it_was(),
+                ..Case::default()
+            },
+            Case {
+                what: "two lost: which is which cannot be known",
+                fresh: vec![well(0, a), mute(1, None), mute(2, None)],
+                wanted: as_it_was(),
+                unlisted: vec![b, c],
+                ..Case::default()
+            },
+            Case {
+                what: "off the bus",
+                fresh: vec![well(0, a), well(1, c)],
+                wanted: vec![well(0, a), well(1, b), well(1, c)],
+                unlisted: vec![b],
+                ..Case::default()
+            },
+            Case {
+                what: "given to a virtual machine",
+                fresh: vec![well(0, a), well(1, c)],
+                elsewhere: Some(address(b)),
+                wanted: vec![well(0, a), well(1, c)],
+                ..Case::default()
+            },
+            Case {
+                what: "another GPU in the slot",
+                fresh: vec![well(0, a), exchanged(), well(2, c)],
+                wanted: vec![well(0, a), exchanged(), well(2, c)],
+                replaced: vec![b],
+                ..Case::default()
+            },
+            Case {
+                what: "one more",
+                fresh: vec![well(0, a), well(1, b), well(2, c), well(3, 0x61)],
+                wanted: vec![well(0, a), well(1, b), well(2, c), well(3, 0x61)],
+                ..Case::default()
+            },
         ];
-        for (what, fresh, elsewhere, wanted, unlisted, replaced) in cases {
-            let fresh_gpus = fresh.clone();
-            let settled = settle(&all_well(), inventory(fresh), &elsewhere);
+        let names =
+            |buses: &[u8]| -> BTreeSet<String> { buses.iter().map(|bus| address(*bus).gpu_name()).collect() };
+        for Case { what, fresh, elsewhere, wanted, unlisted, replaced } in cases {
+            let elsewhere: Vec<PciAddress> = elsewhere.into_iter().collect();
+            let settled = settle(&all_well(), inventory(fresh.clone()), &elsewhere);
             assert_eq!(settled.inventory.gpus, wanted, "{what}");
-            assert!(settled.unlisted.iter().eq(unlisted), "{what}: {:?}", settled.unlisted);
-            assert!(settled.replaced.iter().eq(replaced), "{what}: {:?}", settled.replaced);
+            assert_eq!(settled.unlisted, names(&unlisted), "{what}");
+            assert_eq!(settled.replaced, names(&replaced), "{what}");
             assert!(settled.as_before.is_superset(&settled.unlisted), "{what}");
-            assert_eq!(settled.as_before.is_empty(), settled.inventory.gpus == fresh_gpus, "{what}");
+            assert_eq!(settled.as_before.is_empty(), settled.inventory.gpus == fresh, "{what}");
             let again = settle(&settled.inventory, settled.inventory.clone(), &elsewhere);
             assert_eq!(again.inventory, settled.inventory, "{what}: it rests");
         }

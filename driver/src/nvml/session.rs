@@ -1,13 +1,13 @@
 //! A session with NVML: from `nvmlInit` to `nvmlShutdown`, with a lane for the node and one for each GPU.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nvml_wrapper::bitmasks::InitFlags;
@@ -50,6 +50,16 @@ pub enum OpenError {
         path: PathBuf,
         /// The functions that it must have and lacks.
         missing: Vec<&'static str>,
+    },
+    /// An earlier `nvmlInit` has not returned.
+    #[error(
+        "an earlier initialisation of NVML of {path} has not returned; the kernel driver hangs: see the kernel log, and \
+         reboot the node if it stays so",
+        path = .path.display()
+    )]
+    Stuck {
+        /// The library.
+        path: PathBuf,
     },
     /// `nvmlInit` failed.
     #[error("cannot initialise NVML of {path}: {error}{}", remedy(.error), path = .path.display())]
@@ -269,6 +279,7 @@ impl Drop for Live {
 
 fn init(path: &Path, closed: SyncSender<Result<(), CallError>>) -> Result<Live, OpenError> {
     static SESSIONS: AtomicU64 = AtomicU64::new(0);
+    let _begun = Begun::new(path)?;
     let loaded = load_once(path)?;
     let mut builder = Nvml::builder();
     builder.lib_path(loaded.name.as_os_str());
@@ -279,6 +290,31 @@ fn init(path: &Path, closed: SyncSender<Result<(), CallError>>) -> Result<Live, 
     let nvml =
         builder.init().map_err(|error| OpenError::Init { path: path.to_owned(), error: error.into() })?;
     Ok(Live { nvml: ManuallyDrop::new(nvml), id: SESSIONS.fetch_add(1, Ordering::Relaxed), closed })
+}
+
+/// An initialisation under way. There is one at a time for a library: where the kernel driver hangs, every try
+/// would cost a thread.
+struct Begun(PathBuf);
+
+impl Begun {
+    fn new(path: &Path) -> Result<Self, OpenError> {
+        if Self::all().insert(path.to_owned()) {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(OpenError::Stuck { path: path.to_owned() })
+        }
+    }
+
+    fn all() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+        static BEGUN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        BEGUN.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        Self::all().remove(&self.0);
+    }
 }
 
 /// A library that this process has loaded.

@@ -10,6 +10,7 @@
 mod faults;
 mod inventory;
 mod library;
+mod pulse;
 mod session;
 
 use std::time::Duration;

@@ -124,7 +124,21 @@ fn a_library_that_hangs_at_init_costs_the_deadline() {
     let path = find(&fake.node.driver_root()).found.unwrap();
     let error = Session::open(&path, Duration::from_millis(200)).unwrap_err();
     assert!(matches!(error, OpenError::Lane(LaneError::Timeout { .. })), "{error}");
+    // And only once: there is one thread that hangs, however often it is tried.
+    for _ in 0..3 {
+        let error = Session::open(&path, LATE).unwrap_err();
+        assert!(matches!(error, OpenError::Stuck { .. }), "{error}");
+    }
+    assert_eq!(fake.node.calls().iter().filter(|call| call.function == "nvmlInitWithFlags").count(), 1);
+
     fake.inject(&Injection::Clear(None));
+    let session = loop {
+        match Session::open(&path, LATE) {
+            Err(OpenError::Stuck { .. }) => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
+    assert_eq!(session.gpus().len(), 2);
 }
 
 #[test]

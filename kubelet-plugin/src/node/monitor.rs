@@ -35,7 +35,7 @@ const PULSE: Duration = Duration::from_secs(1);
 const PULSE_AT_MOST: Duration = Duration::from_millis(100);
 /// How long a GPU has for its pulse, and for its facts once the node is known. One that takes longer is silent
 /// until it has answered; nothing else waits for it.
-const ANSWER: Duration = Duration::from_secs(3);
+const ANSWER: Duration = Duration::from_secs(2);
 /// How often library, PCI bus and GPUs that answer but cannot be used are looked at.
 const SURVEY: Duration = Duration::from_secs(3);
 /// How often everything is read again, for what changes without news: modes, limits.
