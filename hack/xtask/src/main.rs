@@ -1,5 +1,6 @@
 //! The one entrance for developers: `cargo xtask <command>`.
 
+mod bench;
 mod binaries;
 mod clients;
 mod cluster;
@@ -56,6 +57,9 @@ enum OfWorkspace {
     },
     /// Show how a pod gets its GPU, on a node with eight fake H100, and check each step
     Demo(demo::Arguments),
+    /// Measure, and print what came out
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Install what `test` needs (which does so itself)
     Setup,
     /// Fetch NVIDIA's own NVML clients, and print the variables by which the tests find them
@@ -100,6 +104,7 @@ fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
     match command {
         OfWorkspace::Test { long, only } => return Ok(steps::test(long, &only)),
         OfWorkspace::Demo(arguments) => demo::demo(&root, &arguments)?,
+        OfWorkspace::Bench(what) => bench::bench(&what)?,
         OfWorkspace::Setup => setup::provide(&Need::ALL)?,
         OfWorkspace::Clients => {
             setup::provide(&[Need::ForeignClients])?;
