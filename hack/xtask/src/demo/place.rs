@@ -90,7 +90,7 @@ impl Place {
     pub(super) fn apply(&self, name: &str, manifests: &str) -> Result<()> {
         let file = self.folder.join(name);
         fs::write(&file, manifests)?;
-        self.kubectl(["apply", "--filename", &file.display().to_string()]).map(|_| ())
+        self.kubectl(["apply", "--filename", &text(&file)]).map(|_| ())
     }
 
     /// Starts the plugin with the rights of its ServiceAccount and no others. It goes on when the demo ends.
@@ -135,6 +135,26 @@ impl Place {
         let program = programs()?.join("dra-kubelet-plugin");
         let words = flags.iter().flat_map(|(flag, value)| [flag.to_string(), value.display().to_string()]);
         self.start("plugin", &program, ["run".to_owned()].into_iter().chain(words))
+    }
+
+    /// Starts what stands in for the kubelet and containers, where there are none.
+    pub(super) fn start_stand_in(&self) -> Result<()> {
+        if self.level == Level::Node {
+            return Ok(());
+        }
+        let devices = self.fake.join("dev");
+        for node in fs::read_dir(&devices)? {
+            let node = node?;
+            if node.file_type()?.is_file() {
+                // Only root can make device nodes; this one is everybody's.
+                fs::remove_file(node.path())?;
+                std::os::unix::fs::symlink("/dev/null", node.path())?;
+            }
+        }
+        let program = programs()?.join("stand-in-node");
+        let arguments = [self.node.to_owned(), text(&self.folder), text(&devices)];
+        self.start("stand-in-node", &program, arguments.into_iter())?;
+        until("the node is ready", || Ok((self.list(["get", "nodes"])?.len() == 1).then_some(())))
     }
 
     /// Starts a program that goes on when the demo ends, and ends with the cluster. Its output goes to a log.
@@ -199,6 +219,10 @@ DRA_CLUSTER_PROCESS="$DRA_CLUSTER_STATE#$name" setsid --fork "$@" >"$log" 2>&1 <
         println!("The end of the plugin's log:");
         print_end(&fs::read_to_string(self.log("plugin")).unwrap_or_default());
     }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 fn print_end(text: &str) {

@@ -46,7 +46,8 @@ fn node(place: &Place) -> Result<()> {
          that answers as that of an HGX H100 with driver 550 would",
     );
     say(Is::Real, "nvidia-smi: NVIDIA's program, which asks that library");
-    place.show(Is::Real, ["get", "nodes", "--output=wide"])
+    place.start_stand_in()?;
+    place.show(Is::Real, ["get", "nodes"])
 }
 
 /// Starts the plugin, and returns the GPUs that it publishes: UUIDs by device name.
