@@ -18,3 +18,4 @@ pub mod health;
 pub mod inventory;
 pub mod node;
 pub mod nvml;
+pub mod quantity;

@@ -1,3 +1,61 @@
 //! What the node offers: inventory and faults made into DRA devices, pools and ResourceSlices.
+//!
+//! ```text
+//! View ──▶ GPUs that can be given away, in order ──▶ devices ──▶ slices of the pool ──▶ diff ──▶ writes
+//!          (order)                                   (attribute, taint)   (slices)  existing ──▲
+//! ```
 
+pub mod attribute;
+mod order;
+pub mod slices;
 pub mod taint;
+
+use k8s_openapi::api::resource::v1::Device;
+
+use crate::inventory::Gpu;
+use crate::node::View;
+
+/// What to do with devices that have a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faulty {
+    /// They are published with a taint.
+    Tainted,
+    /// They are left out: for an API server that drops taints.
+    LeftOut,
+}
+
+/// The pool of a node's GPUs. Pool names are the driver's own: Kubernetes 1.36.0 to 1.36.2 confuses pools of equal
+/// names of several drivers.
+#[must_use]
+pub fn gpu_pool(node: &str) -> String {
+    format!("{node}/gpu")
+}
+
+/// The node's whole GPUs as devices, in the order in which the scheduler shall take them. GPUs that cannot be used
+/// are left out, and so are those in MIG mode, which are no whole GPUs.
+#[must_use]
+pub fn devices(driver: &str, view: &View, faulty: Faulty) -> Vec<Device> {
+    let whole = |gpu: &&Gpu| gpu.usable && !gpu.mig.enabled;
+    let gpus = order::packed(view.inventory.gpus.iter().filter(whole).collect());
+    gpus.into_iter().filter_map(|gpu| device(driver, view, gpu, faulty)).collect()
+}
+
+/// None for a GPU without a name, or with a fault where those are left out.
+fn device(driver: &str, view: &View, gpu: &Gpu, faulty: Faulty) -> Option<Device> {
+    let name = gpu.name.clone()?;
+    let taint = taint::of_faults(driver, view.faults_of(&name));
+    if taint.is_some() && faulty == Faulty::LeftOut {
+        return None;
+    }
+    Some(Device {
+        name,
+        attributes: Some(attribute::attributes(&view.inventory, gpu)),
+        // The API server stores no empty map.
+        capacity: Some(attribute::capacities(gpu)).filter(|known| !known.is_empty()),
+        taints: taint.map(|taint| vec![taint]),
+        ..Device::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;
