@@ -136,10 +136,8 @@ impl Plugin {
 
         tasks.spawn(publish::run(
             client,
-            publish::Settings { driver, node_name: node_name.clone() },
-            node.changes(),
-            kubelet.link(),
-            owns,
+            publish::Settings { driver, node: node_name.clone() },
+            publish::Inputs { views: node.changes(), link: kubelet.link(), owns },
             metrics.clone(),
             events.clone(),
             end.clone(),
