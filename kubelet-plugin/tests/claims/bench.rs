@@ -97,13 +97,18 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
-        Self::set_up(&CreateOptions::default()).await
+        let bench = Self::with(|_| {}).await;
+        bench.seen(|view| view.inventory.gpus.len() == 8 && view.without_nvml.is_none()).await;
+        bench
     }
 
-    async fn set_up(options: &CreateOptions) -> Self {
+    /// A node that is changed before anything looks at it, and not waited for.
+    pub(crate) async fn with(prepare: impl FnOnce(&fake_node::Node)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let description = Description::builtin("hgx-h100-8").unwrap();
-        let fake = fake_node::Node::create(&description, &folder.path().join("node"), options).unwrap();
+        let options = CreateOptions::default();
+        let fake = fake_node::Node::create(&description, &folder.path().join("node"), &options).unwrap();
+        prepare(&fake);
         std::fs::create_dir_all(folder.path().join("proc")).unwrap();
         let (metrics, watching) = (Metrics::new(DRIVER, "test"), CancellationToken::new());
         let roots = dra_driver::inventory::Roots {
@@ -124,22 +129,7 @@ impl Bench {
         let cancel = CancellationToken::new();
         let owns = watch::Sender::new(true);
         let (claims, events) = start(&folder, &fake, &client, &node, &metrics, &cancel, &owns);
-        let bench = Self {
-            claims,
-            script,
-            fake,
-            node,
-            metrics,
-            events,
-            folder,
-            owns,
-            client,
-            objects,
-            watching,
-            cancel,
-        };
-        bench.seen(|view| view.inventory.gpus.len() == 8 && view.without_nvml.is_none()).await;
-        bench
+        Self { claims, script, fake, node, metrics, events, folder, owns, client, objects, watching, cancel }
     }
 
     /// Ends the process, so to speak, and starts a new one on what it left.

@@ -16,6 +16,8 @@ use std::time::Duration;
 use bench::{Bench, DRIVER, GPUS, GUARD, Given, NODE, claim, prepare, result};
 use dra_driver::claim::{ClaimRef, PreparedDevice};
 use fake_node::inject::{GpuSelector, Injection};
+use fake_node::model::Effect;
+use fake_node::node::LibraryFile;
 use serde_json::json;
 use support::transport::{Action, Answer, Matching, Verb};
 use tokio::time::{Instant, timeout};
@@ -355,6 +357,60 @@ async fn a_missing_device_node_is_waited_for() {
     bench.script.saw(&gets(), 3, GUARD).await.unwrap();
     fs::rename(&aside, &node).unwrap();
     assert_eq!(timeout(GUARD, waiting).await.unwrap().unwrap(), Ok(vec![prepared(&claim, 7)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gpu_that_does_not_answer_keeps_no_other_claim() {
+    let bench = Bench::new().await;
+    let (before, sick, well) = (claim("before"), claim("sick"), claim("well"));
+    bench.allocate(&before, &Given::gpus(&[2]));
+    bench.allocate(&sick, &Given::gpus(&[3]));
+    bench.allocate(&well, &Given::gpus(&[4]));
+    bench.prepare(&before).await.unwrap();
+    for slot in [2, 3] {
+        for call in ["nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2"] {
+            let hang = Injection::Fault {
+                call: call.into(),
+                gpu: Some(GpuSelector::Slot(slot)),
+                after: 0,
+                times: None,
+                effect: Effect::Hang,
+            };
+            bench.fake.inject(&hang).unwrap();
+        }
+    }
+    let claims = vec![sick.clone(), well.clone()];
+    let answers = timeout(GUARD, bench.claims.prepare(claims, Instant::now() + SOON / 2)).await.unwrap();
+    assert_eq!(answers[&well.uid], Ok(vec![prepared(&well, 4)]));
+    let error = answers[&sick.uid].as_ref().unwrap_err();
+    // Whether the claim or the monitor finds out first.
+    let seen = error.contains("cannot see whether it is in use") || error.contains("NVML does not answer");
+    assert!(error.contains(GPUS[3]) && seen, "{error}");
+    bench.unprepare(&before).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_driver_the_reason_is_told_and_waited_out() {
+    let mut bench = Bench::with(|fake| fake.set_library(LibraryFile::Missing).unwrap()).await;
+    bench.seen(|view| view.was_asked()).await;
+    let claim = claim("c");
+    bench.allocate(&claim, &Given::gpus(&[0]));
+    bench.unprepare(&claim).await.unwrap();
+    let error = bench.prepare_within(&claim, SHORT).await.unwrap_err();
+    assert!(error.contains("no libnvidia-ml.so.1 in 10 places"), "{error}");
+
+    let (claims, wanted) = (bench.claims.clone(), claim.clone());
+    let waiting = tokio::spawn(async move { prepare(&claims, &wanted, Duration::from_secs(40)).await });
+    bench.script.saw(&gets(), 2, GUARD).await.unwrap();
+    bench.fake.set_library(LibraryFile::Restored).unwrap();
+    let answer = timeout(GUARD, waiting).await.unwrap().unwrap();
+    assert_eq!(answer, Ok(vec![prepared(&claim, 0)]));
+
+    // What is prepared can be told without it.
+    bench.fake.unload_driver().unwrap();
+    bench.seen(|view| view.without_nvml.is_some()).await;
+    bench.restart(true);
+    bench.unprepare(&claim).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
