@@ -32,12 +32,11 @@ enum Event {
     Nvml(String, Effect),
 }
 
-/// What the paths of one life have in the place of what is another in each: its folder, the driver's name, the
-/// claim's UID.
-const PLACEHOLDERS: [&str; 3] = ["<folder>", "<driver>", "<uid>"];
+/// What the paths of one life have in the place of what is another in each: its folder and the claim's UID.
+const PLACEHOLDERS: [&str; 2] = ["<folder>", "<uid>"];
 
-fn own(scene: &Scene, used: &Used) -> [String; 3] {
-    [scene.folder().to_str().unwrap().to_owned(), scene.driver.clone(), used.uid.clone()]
+fn own(scene: &Scene, used: &Used) -> [String; 2] {
+    [scene.folder().to_str().unwrap().to_owned(), used.uid.clone()]
 }
 
 /// What was seen in a life.
