@@ -15,3 +15,4 @@ pub mod node;
 pub mod owner;
 pub mod publish;
 pub mod run;
+pub mod state;

@@ -11,8 +11,9 @@ use super::allocation::{Access, Allocation};
 use super::journal::{Journal, OnDisk};
 use super::locks::{Locked, Locks};
 use super::next::{self, Effect, Holder, Look, Looked, Next, Reply, Seen, SpecSeen, Target};
-use super::plan::{Plan, Refusal};
+use super::plan::Plan;
 use super::record::{Record, Stage};
+use super::refusal::Refusal;
 use super::{ClaimRef, PreparedDevice, StateError};
 use crate::cdi::folder::{Folder, FolderError, Stored};
 use crate::cdi::nodes::NodeError;
@@ -31,6 +32,9 @@ pub enum AttemptError {
     Cdi(#[from] FolderError),
 }
 
+/// Looks at a device in a way: the processes, or why nothing can be seen.
+pub type Eyes<'a> = dyn Fn(&str, Look) -> Result<Vec<u32>, String> + 'a;
+
 /// What attempts work on.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "functions have none")]
@@ -46,7 +50,7 @@ pub struct Edges<'a> {
     /// The device node of the GPU with a minor number.
     pub node: &'a dyn Fn(u32) -> Result<DeviceNode, NodeError>,
     /// Looks who uses a device.
-    pub look: &'a dyn Fn(&str, Look) -> Result<Vec<u32>, String>,
+    pub look: &'a Eyes<'a>,
 }
 
 /// What is to be attempted.
@@ -211,8 +215,7 @@ impl Attempt<'_> {
             (None, Goal::UndoneIfIdle) => next::Wanted::UndoneIfIdle,
             (None, _) => next::Wanted::Unprepared,
         };
-        let seen =
-            Seen { claim, disk: &disk, spec, held: &held, others: &others, looked: &self.looked };
+        let seen = Seen { claim, disk: &disk, spec, held: &held, others: &others, looked: &self.looked };
         let effect = match next::next(wanted, seen) {
             Next::Do(effect) => effect,
             Next::Blocked(refusal) => return Ok(Step::Rest(Outcome::Blocked(refusal))),
@@ -232,7 +235,8 @@ impl Attempt<'_> {
                 Did::Looked
             }
             Effect::SetAside => {
-                let reason = if let OnDisk::Broken(broken) = &disk { broken.reason.clone() } else { String::new() };
+                let reason =
+                    if let OnDisk::Broken(broken) = &disk { broken.reason.clone() } else { String::new() };
                 Did::SetAside { path: journal.set_aside(uid)?, reason }
             }
             Effect::SaveIntent(target) => {
@@ -281,7 +285,9 @@ impl Attempt<'_> {
         let (claim, view) = (self.job.claim, self.job.view);
         let (hash, pods, plan, epoch) = match (self.job.goal, disk) {
             (Goal::Unprepared | Goal::UndoneIfIdle, _) => return Some(Ok(None)),
-            (Goal::Prepared(allocation), OnDisk::Done(done)) if done.intent.record.hash == allocation.hash => {
+            (Goal::Prepared(allocation), OnDisk::Done(done))
+                if done.intent.record.hash == allocation.hash =>
+            {
                 let record = &done.intent.record;
                 (&record.hash, &record.pods, record.plan.again(claim, view), verified(&record.epoch, view))
             }
@@ -324,11 +330,8 @@ impl Attempt<'_> {
             if devices.iter().any(|device| device.name == planned.device) {
                 continue;
             }
-            let node = (self.edges.node)(planned.minor).map_err(|source| Refusal::Node {
-                claim: self.job.claim.full_name(),
-                device: planned.device.clone(),
-                source,
-            })?;
+            let node = (self.edges.node)(planned.minor)
+                .map_err(|error| Refusal::device(self.job.claim, &planned.device, error))?;
             devices.push(ClaimDevice { name: planned.device.clone(), nodes: vec![node] });
         }
         Ok(cdi::claim_spec(self.edges.driver, &self.job.claim.uid, &devices))
@@ -420,11 +423,7 @@ pub fn enlist(edges: Edges<'_>, uid: &str, boot_id: &str) -> Result<(), AttemptE
 }
 
 fn took_over(holder: &Holder) -> Did {
-    Did::TookOver {
-        uid: holder.uid.clone(),
-        claim: holder.claim.clone(),
-        devices: holder.devices.clone(),
-    }
+    Did::TookOver { uid: holder.uid.clone(), claim: holder.claim.clone(), devices: holder.devices.clone() }
 }
 
 /// The epoch of a plan that was verified: this one, if it is known. Where NVML cannot be used, nothing was verified.

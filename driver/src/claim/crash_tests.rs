@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::allocation::Access::{Admin, Exclusive, Shared};
 use super::attempt::Outcome;
 use super::journal::OnDisk;
-use super::plan::Refusal;
+use super::refusal::Cause;
 use super::world::{CLAIMS, Call, GPUS, World};
 use Call::{Prepare, Reconcile, Unprepare};
 
@@ -116,7 +116,9 @@ impl World {
     /// Whoever was answered still has all, however the process was killed in a call for another claim.
     fn check_after_kill(&self, call: Call) {
         let (Prepare(called) | Unprepare(called) | Reconcile(called)) = call;
-        for number in self.answers.keys().filter(|number| **number != called && !self.damaged.contains(number)) {
+        for number in
+            self.answers.keys().filter(|number| **number != called && !self.damaged.contains(number))
+        {
             let disk = self.disk(*number);
             assert!(
                 !matches!(disk, OnDisk::Absent | OnDisk::Broken(_) | OnDisk::Tombstone(_)),
@@ -129,11 +131,13 @@ impl World {
 fn ended(outcome: &Outcome) -> End {
     match outcome {
         Outcome::Prepared(_) | Outcome::Unprepared => Fine,
-        Outcome::Blocked(Refusal::Held { .. }) => Held,
-        Outcome::Blocked(Refusal::Busy { .. }) => Busy,
-        Outcome::Blocked(Refusal::Replaced { .. }) => Replaced,
         Outcome::NoRecord => Nothing,
-        Outcome::Blocked(_) => Any,
+        Outcome::Blocked(refusal) => match &*refusal.cause {
+            Cause::Held { .. } => Held,
+            Cause::Busy { .. } => Busy,
+            Cause::Replaced { .. } => Replaced,
+            _ => Any,
+        },
     }
 }
 
@@ -241,9 +245,14 @@ fn stories() -> Vec<(&'static str, Vec<Line>)> {
             ]
         }),
         ("a stranger's process", {
-            vec![one(), Use(0, vec![77], vec![]), Line::Call(Prepare(0), Busy), Use(0, vec![], vec![9]), {
-                prepare(0)
-            }, unprepare(0)]
+            vec![
+                one(),
+                Use(0, vec![77], vec![]),
+                Line::Call(Prepare(0), Busy),
+                Use(0, vec![], vec![9]),
+                { prepare(0) },
+                unprepare(0),
+            ]
         }),
         ("administrators share with everybody", {
             vec![
@@ -298,9 +307,7 @@ fn stories() -> Vec<(&'static str, Vec<Line>)> {
                 unprepare(1),
             ]
         }),
-        ("reboot", {
-            vec![one(), prepare(0), Reboot, prepare(0), Reboot, unprepare(0)]
-        }),
+        ("reboot", { vec![one(), prepare(0), Reboot, prepare(0), Reboot, unprepare(0)] }),
         ("reboot, and another claim has the GPU", {
             vec![one(), prepare(0), Reboot, Allocate(1, vec![(0, Exclusive)]), prepare(1), unprepare(0), {
                 unprepare(1)

@@ -27,7 +27,9 @@ impl StateError {
         let remedy = match Errno::from_io_error(&source) {
             Some(Errno::NOSPC | Errno::DQUOT) => "; free space on that file system",
             Some(Errno::ROFS) => "; let the plugin write there, or set --state-root (STATE_ROOT)",
-            Some(Errno::ACCESS | Errno::PERM) => "; run the plugin as root, and let SELinux or AppArmor allow it",
+            Some(Errno::ACCESS | Errno::PERM) => {
+                "; run the plugin as root, and let SELinux or AppArmor allow it"
+            }
             Some(Errno::NOTDIR | Errno::ISDIR | Errno::EXIST) => "; remove what has that name",
             _ => "",
         };

@@ -85,7 +85,8 @@ impl OnDisk {
     /// The devices that the claim holds by this.
     #[must_use]
     pub fn holds(&self) -> Vec<(String, Access)> {
-        let of = |record: &Record| record.devices().map(|(device, access)| (device.to_owned(), access)).collect();
+        let of =
+            |record: &Record| record.devices().map(|(device, access)| (device.to_owned(), access)).collect();
         match self {
             Self::Intent(intent) => of(&intent.record),
             Self::Done(done) => of(&done.intent.record),

@@ -19,6 +19,7 @@ pub mod locks;
 pub mod next;
 pub mod plan;
 pub mod record;
+pub mod refusal;
 pub mod troubles;
 
 #[cfg(test)]
@@ -46,6 +47,14 @@ pub struct ClaimRef {
     pub name: String,
     /// Its UID.
     pub uid: String,
+}
+
+impl ClaimRef {
+    /// Namespace and name, for people.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
 }
 
 /// A device that was prepared for a claim, as the kubelet is told.

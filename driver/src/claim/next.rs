@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::allocation::Access;
 use super::journal::{Done, Intent, OnDisk, Saved};
-use super::plan::{Plan, Refusal};
+use super::plan::Plan;
 use super::record::{Newer, Record, SCHEMA};
+use super::refusal::{Cause, HolderName, Refusal};
 use super::{ClaimRef, PreparedDevice};
 use crate::cdi::spec::Spec;
 
@@ -214,12 +215,8 @@ fn take_over<'a>(plan: &Plan, holder: &'a Holder, seen: Seen<'a>) -> Option<Next
     if !holder.gone || holder.newer {
         let wanted = plan.devices.iter().find(|planned| holder.devices.contains(&planned.device));
         return wanted.map(|planned| {
-            Next::Blocked(Refusal::Held {
-                claim: seen.claim.full_name(),
-                device: planned.device.clone(),
-                by: holder.claim.clone(),
-                uid: holder.uid.clone(),
-            })
+            let holder = HolderName::new(seen.claim, holder.claim.clone(), &holder.uid);
+            Next::Blocked(Refusal::device(seen.claim, &planned.device, Cause::Held { holder }))
         });
     }
     let looks = looks(holder.record.as_ref());
@@ -271,28 +268,17 @@ fn undo(seen: Seen<'_>) -> Effect<'_> {
 /// A look at a device, or the refusal if it is in use. None if it is idle in all these ways.
 fn in_use<'a>(seen: Seen<'a>, device: &'a str, looks: &[Look]) -> Option<Next<'a>> {
     for look in looks {
-        match seen.looked.get(&(device.to_owned(), *look)) {
+        let cause = match seen.looked.get(&(device.to_owned(), *look)) {
             None => return Some(Next::Do(Effect::Look(device, *look))),
-            Some(Ok(pids)) if pids.is_empty() => {}
-            Some(Ok(pids)) => {
-                return Some(Next::Blocked(Refusal::Busy {
-                    claim: seen.claim.full_name(),
-                    device: device.to_owned(),
-                    pids: pids.clone(),
-                }));
-            }
-            Some(Err(reason)) => {
-                return Some(Next::Blocked(Refusal::Unseen {
-                    claim: seen.claim.full_name(),
-                    device: device.to_owned(),
-                    reason: reason.clone(),
-                }));
-            }
-        }
+            Some(Ok(pids)) if pids.is_empty() => continue,
+            Some(Ok(pids)) => Cause::Busy { pids: pids.clone() },
+            Some(Err(reason)) => Cause::Unseen { reason: reason.clone() },
+        };
+        return Some(Next::Blocked(Refusal::device(seen.claim, device, cause)));
     }
     None
 }
 
 fn too_new(claim: &ClaimRef, newer: &Newer) -> Refusal {
-    Refusal::Newer { claim: claim.full_name(), schema: newer.schema, known: SCHEMA }
+    Refusal::claim(claim, Cause::Newer { schema: newer.schema, known: SCHEMA })
 }

@@ -1,12 +1,11 @@
 //! What is to be done for a claim, or why it is refused: the last line of defence.
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::allocation::{Access, Allocation, Asked};
+use super::refusal::{Cause, Refusal};
 use super::{ClaimRef, PreparedDevice};
 use crate::cdi;
-use crate::cdi::nodes::NodeError;
 use crate::config::Settings;
 use crate::health::Class;
 use crate::inventory::Gpu;
@@ -47,188 +46,15 @@ pub struct PlannedDevice {
     pub settings: Settings,
 }
 
-/// Why a claim cannot be prepared, for the kubelet's Event: it names nothing of other namespaces.
-#[derive(Debug, Error)]
-pub enum Refusal {
-    /// Nothing is known of the node's GPUs.
-    #[error(
-        "claim {claim}: device {device} cannot be prepared, since nothing is known of this node's GPUs: {reason}"
-    )]
-    NoNvml {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The device.
-        device: String,
-        /// Why, with what to do.
-        reason: String,
-    },
-    /// There is no such GPU.
-    #[error(
-        "claim {claim}: the GPU of device {device} is gone from this node; delete the pod, and look after the GPU"
-    )]
-    Gone {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The device.
-        device: String,
-    },
-    /// The GPU cannot be used.
-    #[error("claim {claim}: device {device} cannot be used: {reason}")]
-    Unusable {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The device.
-        device: String,
-        /// Why, with what to do.
-        reason: String,
-    },
-    /// The device has a fault that the claim does not tolerate.
-    #[error(
-        "claim {claim}: device {device} has a fault of class {}: {reason}; delete the pod to get another device, \
-         or tolerate the device's taint in the claim",
-        class.as_str()
-    )]
-    Fault {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The device.
-        device: String,
-        /// What cures it.
-        class: Class,
-        /// What is wrong, with what to do.
-        reason: String,
-    },
-    /// Another GPU sits in the slot since the claim was prepared.
-    #[error(
-        "claim {claim}: the GPU of device {device} was replaced since the claim was prepared (it was {was} and is \
-         {is}); delete the pod"
-    )]
-    Replaced {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The device.
-        device: String,
-        /// The UUID that it had.
-        was: String,
-        /// The UUID that it has.
-        is: String,
-    },
-    /// A device node.
-    #[error("claim {claim}: device {device}: {source}")]
-    Node {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The device.
-        device: String,
-        /// What is wrong with the node, with what to do.
-        source: NodeError,
-    },
-    /// Another claim has the device.
-    #[error(
-        "claim {claim}: device {device} is still prepared for {}; it gets free when the pods of that claim have \
-         ended",
-        other(claim, by.as_ref())
-    )]
-    Held {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The device.
-        device: String,
-        /// Who has it, if that is known. In the text only if it is of the same namespace.
-        by: Option<ClaimRef>,
-        /// The UID of the claim that has it.
-        uid: String,
-    },
-    /// Processes use the device.
-    #[error(
-        "claim {claim}: device {device} is still used by {}; end {} on the node", processes(pids),
-        if pids.len() == 1 { "it" } else { "them" }
-    )]
-    Busy {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The device.
-        device: String,
-        /// The processes, as the host numbers them.
-        pids: Vec<u32>,
-    },
-    /// It cannot be seen whether processes use the device.
-    #[error("claim {claim}: cannot see whether device {device} is in use: {reason}")]
-    Unseen {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The device.
-        device: String,
-        /// Why, with what to do.
-        reason: String,
-    },
-    /// The record is of a newer version of the driver.
-    #[error(
-        "claim {claim} was prepared by a newer version of the driver (record schema {schema}, this version knows \
-         {known}); run that version on this node again"
-    )]
-    Newer {
-        /// Namespace and name of the claim.
-        claim: String,
-        /// The record's schema.
-        schema: u32,
-        /// The newest schema that this version knows.
-        known: u32,
-    },
-}
-
-impl Refusal {
-    /// Whether it may pass within seconds, so that waiting is better than an answer that the kubelet acts on only
-    /// after a minute.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::NoNvml { .. }
-            | Self::Gone { .. }
-            | Self::Unusable { .. }
-            | Self::Node { .. }
-            | Self::Held { .. }
-            | Self::Busy { .. }
-            | Self::Unseen { .. } => true,
-            Self::Fault { class, .. } => *class == Class::Lost,
-            Self::Replaced { .. } | Self::Newer { .. } => false,
-        }
-    }
-}
-
-/// How another claim is called in a text for this claim's namespace.
-fn other(claim: &str, by: Option<&ClaimRef>) -> String {
-    let namespace = claim.split('/').next();
-    match by {
-        Some(by) if Some(by.namespace.as_str()) == namespace => format!("claim {}/{}", by.namespace, by.name),
-        _ => "another claim".to_owned(),
-    }
-}
-
-/// A few process ids, for people.
-fn processes(pids: &[u32]) -> String {
-    const SHOWN: usize = 5;
-    let shown: Vec<_> = pids.iter().take(SHOWN).map(u32::to_string).collect();
-    let more = if pids.len() > SHOWN { ", …" } else { "" };
-    format!("process{} {}{more}", if pids.len() == 1 { "" } else { "es" }, shown.join(", "))
-}
-
-impl ClaimRef {
-    /// Namespace and name, for people.
-    #[must_use]
-    pub fn full_name(&self) -> String {
-        format!("{}/{}", self.namespace, self.name)
-    }
-}
-
 impl Plan {
     /// The plan for a claim that is prepared for the first time.
     ///
     /// # Errors
     /// The first device that cannot be given.
     pub fn new(allocation: &Allocation, view: &View) -> Result<Self, Refusal> {
-        let claim = allocation.claim.full_name();
-        let devices = allocation.devices.iter().map(|asked| planned(&claim, asked, view));
+        let devices = allocation.devices.iter().map(|asked| {
+            planned(asked, view).map_err(|cause| Refusal::device(&allocation.claim, &asked.device, cause))
+        });
         Ok(Self { devices: devices.collect::<Result<_, _>>()? })
     }
 
@@ -240,20 +66,10 @@ impl Plan {
     /// A device is gone, lost or replaced.
     pub fn again(&self, claim: &ClaimRef, view: &View) -> Result<Self, Refusal> {
         let mut plan = self.clone();
-        if view.without_nvml.is_some() {
-            return Ok(plan);
-        }
-        for planned in &mut plan.devices {
-            let (claim, device) = (claim.full_name(), planned.device.clone());
-            let Some(gpu) = view.gpu(&device) else { return Err(Refusal::Gone { claim, device }) };
-            if let Some(uuid) = &gpu.uuid
-                && *uuid != planned.uuid
-            {
-                let (was, is) = (planned.uuid.clone(), uuid.clone());
-                return Err(Refusal::Replaced { claim, device, was, is });
+        if view.without_nvml.is_none() {
+            for planned in &mut plan.devices {
+                verify(planned, view).map_err(|cause| Refusal::device(claim, &planned.device, cause))?;
             }
-            refuse_fault(&claim, &device, &planned.tolerated, view, Class::Lost)?;
-            planned.minor = gpu.minor.unwrap_or(planned.minor);
         }
         Ok(plan)
     }
@@ -275,18 +91,18 @@ impl Plan {
     }
 }
 
-fn planned(claim: &str, asked: &Asked, view: &View) -> Result<PlannedDevice, Refusal> {
-    let (claim, device) = (claim.to_owned(), asked.device.clone());
+fn planned(asked: &Asked, view: &View) -> Result<PlannedDevice, Cause> {
+    let device = asked.device.clone();
     let Some(gpu) = view.gpu(&device) else {
         return Err(match &view.without_nvml {
-            Some(reason) => Refusal::NoNvml { claim, device, reason: reason.clone() },
-            None => Refusal::Gone { claim, device },
+            Some(reason) => Cause::NoNvml { reason: reason.clone() },
+            None => Cause::Gone,
         });
     };
-    refuse_fault(&claim, &device, &asked.tolerated, view, Class::Reset)?;
+    refuse_fault(&device, &asked.tolerated, view, Class::Reset)?;
     let borne = asked.access == Access::Admin || !view.faults_of(&device).is_empty();
     let (Some(uuid), Some(minor), true) = (&gpu.uuid, gpu.minor, gpu.usable || borne) else {
-        return Err(Refusal::Unusable { claim, reason: why_unusable(gpu, &device, view), device });
+        return Err(Cause::Unusable { reason: why_unusable(gpu, &device, view) });
     };
     Ok(PlannedDevice {
         device,
@@ -301,15 +117,25 @@ fn planned(claim: &str, asked: &Asked, view: &View) -> Result<PlannedDevice, Ref
     })
 }
 
+/// Checks that a device is still the one that was prepared.
+fn verify(planned: &mut PlannedDevice, view: &View) -> Result<(), Cause> {
+    let gpu = view.gpu(&planned.device).ok_or(Cause::Gone)?;
+    if let Some(uuid) = &gpu.uuid
+        && *uuid != planned.uuid
+    {
+        return Err(Cause::Replaced { was: planned.uuid.clone(), is: uuid.clone() });
+    }
+    refuse_fault(&planned.device, &planned.tolerated, view, Class::Lost)?;
+    planned.minor = gpu.minor.unwrap_or(planned.minor);
+    Ok(())
+}
+
 /// Refuses a device whose worst fault is of at least this class and not tolerated.
-fn refuse_fault(claim: &str, device: &str, tolerated: &[Class], view: &View, least: Class) -> Result<(), Refusal> {
+fn refuse_fault(device: &str, tolerated: &[Class], view: &View, least: Class) -> Result<(), Cause> {
     match view.faults_of(device).iter().max_by_key(|fault| fault.class) {
-        Some(fault) if fault.class >= least && !tolerated.contains(&fault.class) => Err(Refusal::Fault {
-            claim: claim.to_owned(),
-            device: device.to_owned(),
-            class: fault.class,
-            reason: fault.message.clone(),
-        }),
+        Some(fault) if fault.class >= least && !tolerated.contains(&fault.class) => {
+            Err(Cause::Fault { class: fault.class, reason: fault.message.clone() })
+        }
         _ => Ok(()),
     }
 }
@@ -319,6 +145,162 @@ fn why_unusable(gpu: &Gpu, device: &str, view: &View) -> String {
     match (problem, gpu.unread.first()) {
         (Some(problem), _) => problem.message.clone(),
         (None, Some(unread)) => format!("its {} cannot be read: {}", unread.field, unread.reason),
-        (None, None) => "its UUID or minor number is not known; look at 'dra-kubelet-plugin inspect'".to_owned(),
+        (None, None) => {
+            "its UUID or minor number is not known; look at 'dra-kubelet-plugin inspect'".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::health::Fault;
+    use crate::inventory::{Inventory, Problem, Severity};
+
+    const DEVICE: &str = "gpu-0000-1b-00-0";
+
+    fn claim() -> ClaimRef {
+        ClaimRef { namespace: "ns".to_owned(), name: "c".to_owned(), uid: "u".to_owned() }
+    }
+
+    fn asked(access: Access, tolerated: &[Class]) -> Allocation {
+        let asked = Asked {
+            device: DEVICE.to_owned(),
+            pool: "n/gpu".to_owned(),
+            requests: vec!["r".to_owned()],
+            access,
+            share_id: None,
+            tolerated: tolerated.to_vec(),
+            settings: Settings::default(),
+        };
+        Allocation { claim: claim(), pods: Vec::new(), hash: "h".to_owned(), devices: vec![asked] }
+    }
+
+    fn gpu() -> Gpu {
+        Gpu {
+            name: Some(DEVICE.to_owned()),
+            usable: true,
+            uuid: Some("GPU-1".to_owned()),
+            minor: Some(4),
+            ..Gpu::default()
+        }
+    }
+
+    fn view(gpus: Vec<Gpu>) -> View {
+        View { inventory: Inventory { gpus, ..Inventory::default() }, ..View::default() }
+    }
+
+    fn sick(classes: &[Class]) -> View {
+        let fault = |class: &Class| Fault {
+            class: *class,
+            cause: "xid-95".to_owned(),
+            message: format!("sick in class {}", class.as_str()),
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let mut view = view(vec![gpu()]);
+        view.faults.insert(DEVICE.to_owned(), classes.iter().map(fault).collect());
+        view
+    }
+
+    /// What becomes of a claim: "ok", or how the refusal's text ends.
+    fn told(plan: Result<Plan, Refusal>) -> String {
+        match plan {
+            Ok(_) => "ok".to_owned(),
+            Err(refusal) => {
+                let text = refusal.to_string();
+                text.strip_prefix(&format!("claim ns/c: device {DEVICE}: ")).expect("names both").to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_preparation_needs_a_healthy_gpu() {
+        use Access::{Admin, Exclusive};
+        let unusable = Gpu { usable: false, ..gpu() };
+        let mut told_why = view(vec![unusable.clone()]);
+        told_why.inventory.problems.push(Problem {
+            subject: DEVICE.to_owned(),
+            severity: Severity::Unusable,
+            message: "it burns; put it out".to_owned(),
+        });
+        let mut no_nvml = view(vec![]);
+        no_nvml.without_nvml = Some("no driver; install it".to_owned());
+        let mut sick_and_unusable = sick(&[Class::Lost]);
+        sick_and_unusable.inventory.gpus = vec![unusable.clone()];
+        let fault = |class: &str| {
+            format!(
+                "it has a fault of the class {class}: sick in class {class}; delete the pod to get another device, \
+                 or let the claim tolerate the device's taint"
+            )
+        };
+        let gone = "its GPU is gone from this node; delete the pod, and look after the GPU";
+        let unknown =
+            "it cannot be used: its UUID or minor number is not known; look at 'dra-kubelet-plugin inspect'";
+        let cases = [
+            ("healthy", view(vec![gpu()]), Exclusive, &[][..], "ok".to_owned()),
+            ("gone", view(vec![]), Exclusive, &[], gone.to_owned()),
+            ("gone, administrator", view(vec![]), Admin, &Class::ALL, gone.to_owned()),
+            ("no NVML", no_nvml, Exclusive, &[], {
+                "nothing is known of this node's GPUs: no driver; install it".to_owned()
+            }),
+            (
+                "unusable",
+                told_why.clone(),
+                Exclusive,
+                &[],
+                "it cannot be used: it burns; put it out".to_owned(),
+            ),
+            ("unusable, administrator", told_why, Admin, &Class::ALL, "ok".to_owned()),
+            ("no minor", view(vec![Gpu { minor: None, ..gpu() }]), Admin, &Class::ALL, unknown.to_owned()),
+            ("to be reset", sick(&[Class::Reset]), Exclusive, &[], fault("reset")),
+            ("to be reset, tolerated", sick(&[Class::Reset]), Exclusive, &[Class::Reset], "ok".to_owned()),
+            ("worse than tolerated", sick(&[Class::Reset, Class::Reboot]), Exclusive, &[Class::Reset], {
+                fault("reboot")
+            }),
+            ("lost", sick(&[Class::Lost]), Exclusive, &[Class::Reset], fault("lost")),
+            ("lost, tolerated", sick_and_unusable, Exclusive, &[Class::Lost], "ok".to_owned()),
+        ];
+        for (name, view, access, tolerated, want) in cases {
+            assert_eq!(told(Plan::new(&asked(access, tolerated), &view)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_preparation_needs_the_same_gpu() {
+        let plan = Plan::new(&asked(Access::Exclusive, &[]), &view(vec![gpu()])).unwrap();
+        let mut no_nvml = view(vec![]);
+        no_nvml.without_nvml = Some("no driver".to_owned());
+        let cases = [
+            ("as it was", view(vec![gpu()]), "ok"),
+            ("no NVML", no_nvml, "ok"),
+            ("does not answer", view(vec![Gpu { uuid: None, minor: None, usable: false, ..gpu() }]), "ok"),
+            ("sick, and its pods have it", sick(&[Class::Reset, Class::Reboot]), "ok"),
+            ("lost", sick(&[Class::Lost]), {
+                "it has a fault of the class lost: sick in class lost; delete the pod to get another device, or let \
+                 the claim tolerate the device's taint"
+            }),
+            ("gone", view(vec![]), "its GPU is gone from this node; delete the pod, and look after the GPU"),
+            ("replaced", view(vec![Gpu { uuid: Some("GPU-2".to_owned()), ..gpu() }]), {
+                "its GPU was replaced since the claim was prepared (it was GPU-1 and is GPU-2); delete the pod"
+            }),
+        ];
+        for (name, view, want) in cases {
+            assert_eq!(told(plan.again(&claim(), &view)), want, "{name}");
+        }
+        let moved = plan.again(&claim(), &view(vec![Gpu { minor: Some(9), ..gpu() }])).unwrap();
+        assert_eq!(moved.devices[0].minor, 9);
+    }
+
+    #[test]
+    fn what_may_pass_is_waited_for() {
+        let refused = |view: &View| Plan::new(&asked(Access::Exclusive, &[]), view).unwrap_err();
+        assert!(refused(&view(vec![])).may_pass());
+        assert!(refused(&sick(&[Class::Lost])).may_pass());
+        assert!(!refused(&sick(&[Class::Reset])).may_pass());
+        let plan = Plan::new(&asked(Access::Exclusive, &[]), &view(vec![gpu()])).unwrap();
+        let other = view(vec![Gpu { uuid: Some("GPU-2".to_owned()), ..gpu() }]);
+        assert!(!plan.again(&claim(), &other).unwrap_err().may_pass());
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::file::{self, StateError, plain};
 use super::ClaimRef;
+use super::file::{self, StateError, plain};
 
 /// What went wrong last with a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

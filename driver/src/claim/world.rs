@@ -11,7 +11,7 @@ use super::attempt::{self, Attempt, Did, Edges, Goal, Job, Outcome, Step};
 use super::journal::{Journal, OnDisk};
 use super::locks::Locks;
 use super::next::{Look, Looked};
-use super::plan::Refusal;
+use super::refusal::Cause;
 use super::{ClaimRef, PreparedDevice};
 use crate::cdi::folder::{Folder, Stored};
 use crate::cdi::spec::DeviceNode;
@@ -132,7 +132,8 @@ impl World {
             devices: asked.collect(),
         };
         let before = self.api.insert(number, Some(allocation)).flatten();
-        if before.is_some_and(|before| Some(before.hash) != self.api[&number].as_ref().map(|now| now.hash.clone()))
+        if before
+            .is_some_and(|before| Some(before.hash) != self.api[&number].as_ref().map(|now| now.hash.clone()))
         {
             // Nobody uses a claim that is deallocated.
             self.answers.remove(&number);
@@ -162,7 +163,9 @@ impl World {
                 }
                 Ok(outcome)
             }
-            Call::Reconcile(number) if self.api_down || self.api.get(&number).is_some_and(Option::is_some) => {
+            Call::Reconcile(number)
+                if self.api_down || self.api.get(&number).is_some_and(Option::is_some) =>
+            {
                 Ok(Outcome::NoRecord)
             }
             Call::Reconcile(number) => {
@@ -179,23 +182,22 @@ impl World {
         let mut gone = BTreeSet::new();
         loop {
             let outcome = self.once(number, goal, &gone)?;
-            let Outcome::Blocked(Refusal::Held { uid, device, .. }) = &outcome else { return Ok(outcome) };
+            let Outcome::Blocked(refusal) = &outcome else { return Ok(outcome) };
+            let Cause::Held { holder } = &*refusal.cause else { return Ok(outcome) };
+            let (uid, device) = (&holder.uid, refusal.device.as_ref().unwrap());
             let other: usize = uid.strip_prefix("uid-").unwrap().parse().unwrap();
-            let has = self.api.get(&other).and_then(Option::as_ref).is_some_and(|allocation| {
-                allocation.devices.iter().any(|asked| asked.device == *device)
-            });
+            let has = self
+                .api
+                .get(&other)
+                .and_then(Option::as_ref)
+                .is_some_and(|allocation| allocation.devices.iter().any(|asked| asked.device == *device));
             if self.api_down || has || !gone.insert(uid.clone()) {
                 return Ok(outcome);
             }
         }
     }
 
-    fn once(
-        &mut self,
-        number: usize,
-        goal: Goal<'_>,
-        gone: &BTreeSet<String>,
-    ) -> Result<Outcome, Killed> {
+    fn once(&mut self, number: usize, goal: Goal<'_>, gone: &BTreeSet<String>) -> Result<Outcome, Killed> {
         let claim = claim(number);
         let mut devices = BTreeSet::new();
         let view = self.view.clone();
@@ -224,7 +226,8 @@ impl World {
                 node: &node,
                 look: &look,
             };
-            let job = Job { claim: &claim, goal, view: &view, gone, now: Timestamp::UNIX_EPOCH, uptime_ms: 5 };
+            let job =
+                Job { claim: &claim, goal, view: &view, gone, now: Timestamp::UNIX_EPOCH, uptime_ms: 5 };
             let locked = locks.lock(&devices).unwrap();
             let mut attempt = Attempt { edges, job, locked, looked: Looked::new() };
             loop {
@@ -324,7 +327,10 @@ impl World {
             assert_eq!(answer.iter().map(|prepared| &prepared.device).collect::<Vec<_>>(), asked);
         }
         if let Some(before) = self.answers.get(&number)
-            && before.iter().map(|prepared| &prepared.device).eq(answer.iter().map(|prepared| &prepared.device))
+            && before
+                .iter()
+                .map(|prepared| &prepared.device)
+                .eq(answer.iter().map(|prepared| &prepared.device))
         {
             assert_eq!(before, answer, "a repeated call has the same answer");
         }

@@ -3,7 +3,7 @@
 use dra_driver::cdi::FilesError;
 use dra_driver::claim::allocation::AllocationError;
 use dra_driver::claim::attempt::AttemptError;
-use dra_driver::claim::plan::Refusal;
+use dra_driver::claim::refusal::{Cause, Refusal};
 use dra_driver::claim::{ClaimRef, StateError};
 use thiserror::Error;
 
@@ -67,16 +67,14 @@ impl Failure {
     /// How it is counted.
     pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::Refused(refusal) => match refusal {
-                Refusal::NoNvml { .. } | Refusal::Unseen { .. } => Reason::Nvml,
-                Refusal::Gone { .. } | Refusal::Replaced { .. } | Refusal::Unusable { .. } => {
-                    Reason::DeviceGone
-                }
-                Refusal::Fault { .. } => Reason::DeviceFault,
-                Refusal::Node { .. } => Reason::DeviceNode,
-                Refusal::Held { .. } => Reason::DeviceHeld,
-                Refusal::Busy { .. } => Reason::DeviceBusy,
-                Refusal::Newer { .. } => Reason::Files,
+            Self::Refused(refusal) => match &*refusal.cause {
+                Cause::NoNvml { .. } | Cause::Unseen { .. } => Reason::Nvml,
+                Cause::Gone | Cause::Replaced { .. } | Cause::Unusable { .. } => Reason::DeviceGone,
+                Cause::Fault { .. } => Reason::DeviceFault,
+                Cause::Node(_) => Reason::DeviceNode,
+                Cause::Held { .. } => Reason::DeviceHeld,
+                Cause::Busy { .. } => Reason::DeviceBusy,
+                Cause::Newer { .. } => Reason::Files,
             },
             Self::Allocation(error) => match error {
                 AllocationError::Replaced { .. } | AllocationError::NotAllocated { .. } => {
@@ -96,27 +94,18 @@ impl Failure {
     /// The device that it is about, for the log.
     pub(super) fn device(&self) -> &str {
         match self {
-            Self::Refused(
-                Refusal::NoNvml { device, .. }
-                | Refusal::Gone { device, .. }
-                | Refusal::Unusable { device, .. }
-                | Refusal::Fault { device, .. }
-                | Refusal::Replaced { device, .. }
-                | Refusal::Node { device, .. }
-                | Refusal::Held { device, .. }
-                | Refusal::Busy { device, .. }
-                | Refusal::Unseen { device, .. },
-            ) => device,
+            Self::Refused(refusal) => refusal.device.as_deref().unwrap_or_default(),
             _ => "",
         }
     }
 
     /// The claim that stands in the way, for the log, which admins alone read.
     pub(super) fn holder(&self) -> String {
-        match self {
-            Self::Refused(Refusal::Held { by: Some(by), .. }) => format!("{} ({})", by.full_name(), by.uid),
-            Self::Refused(Refusal::Held { by: None, uid, .. }) => uid.clone(),
-            _ => String::new(),
+        let Self::Refused(refusal) = self else { return String::new() };
+        let Cause::Held { holder } = &*refusal.cause else { return String::new() };
+        match &holder.claim {
+            Some(claim) => format!("{} ({})", claim.full_name(), claim.uid),
+            None => holder.uid.clone(),
         }
     }
 }

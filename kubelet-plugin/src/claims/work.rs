@@ -8,7 +8,7 @@ use dra_driver::claim::allocation::{self, Allocation, AllocationError};
 use dra_driver::claim::attempt::{self, Did, Edges, Goal, Job, Outcome};
 use dra_driver::claim::journal::OnDisk;
 use dra_driver::claim::next::Look;
-use dra_driver::claim::plan::Refusal;
+use dra_driver::claim::refusal::{Cause, HolderName};
 use dra_driver::claim::troubles::Trouble;
 use dra_driver::claim::{ClaimRef, PreparedDevice, is_uid};
 use dra_driver::node::View;
@@ -194,13 +194,14 @@ impl Shared {
         loop {
             match self.attempt(claim, aim.clone(), gone.clone()).await? {
                 Outcome::Prepared(devices) => return Ok(devices),
-                Outcome::Blocked(Refusal::Held { uid, by, device, claim: name }) => {
-                    if gone.contains(&uid) || !self.is_over(by.as_ref(), &uid, &device).await {
-                        return Err(Refusal::Held { uid, by, device, claim: name }.into());
+                Outcome::Blocked(refusal) => match (&*refusal.cause, &refusal.device) {
+                    (Cause::Held { holder }, Some(device))
+                        if !gone.contains(&holder.uid) && self.is_over(holder, device).await =>
+                    {
+                        gone.insert(holder.uid.clone());
                     }
-                    gone.insert(uid);
-                }
-                Outcome::Blocked(refusal) => return Err(refusal.into()),
+                    _ => return Err(refusal.into()),
+                },
                 Outcome::NoRecord | Outcome::Unprepared => {
                     let reason = "and its record on this node cannot answer any more".to_owned();
                     return Err(Failure::Api { claim: claim.full_name(), reason, lasting: false });
@@ -211,12 +212,12 @@ impl Shared {
 
     /// Whether the API server says that a claim has a device of ours no more. Of a claim of which not even the name
     /// is known, what it says is that the device is another's.
-    async fn is_over(&self, holder: Option<&ClaimRef>, uid: &str, device: &str) -> bool {
-        let Some(holder) = holder else { return true };
-        match api::get(&self.client, holder, GET_WITH_RECORD).await {
+    async fn is_over(&self, holder: &HolderName, device: &str) -> bool {
+        let Some(claim) = &holder.claim else { return true };
+        match api::get(&self.client, claim, GET_WITH_RECORD).await {
             Said::Gone => true,
             Said::Claim(found) => {
-                !allocation::gives(&found, uid, &self.settings.driver, &self.settings.pool(), device)
+                !allocation::gives(&found, &holder.uid, &self.settings.driver, &self.settings.pool(), device)
             }
             Said::Unreachable(_) | Said::Refused(_) => false,
         }

@@ -40,7 +40,10 @@ impl Registration for Service {
         let RegistrationStatus { plugin_registered, error } = request.into_inner();
         if plugin_registered {
             tracing::info!(driver = self.driver, "registered with the kubelet");
-            self.link.send_modify(|link| link.registrations += 1);
+            self.link.send_modify(|link| {
+                link.registrations += 1;
+                link.refusal = None;
+            });
         } else {
             tracing::error!(driver = self.driver, error, "the kubelet refuses the plugin");
             self.link.send_modify(|link| link.refusal = Some(error));
