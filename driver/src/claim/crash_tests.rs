@@ -61,7 +61,13 @@ fn play(world: &mut World, line: &Line) {
                     world.fuse = None;
                     world.restart();
                     world.check_after_kill(*call);
-                    // The kubelet calls again.
+                    if !world.retries {
+                        if let Unprepare(number) | Reconcile(number) = call {
+                            // Its pods are over, whatever is left of it.
+                            world.answers.remove(number);
+                        }
+                        return;
+                    }
                     world.call(*call).unwrap()
                 }
             };
@@ -420,6 +426,30 @@ fn the_kubelet_may_also_give_up_after_a_kill() {
     }
 }
 
+#[test]
+fn a_claim_may_change_after_a_kill() {
+    let one = Line::Call(Prepare(0), Any);
+    for fuse in 0.. {
+        let mut world = World::new();
+        world.allocate(0, &[(0, Exclusive)]);
+        world.fuse = Some(fuse);
+        world.retries = false;
+        play(&mut world, &one);
+        let killed = world.fuse.take().is_none_or(|fuse| fuse > world.steps);
+        world.allocate(0, &[(1, Exclusive)]);
+        play(&mut world, &prepare(0));
+        // The first GPU is free.
+        world.allocate(1, &[(0, Exclusive)]);
+        play(&mut world, &prepare(1));
+        play(&mut world, &unprepare(0));
+        play(&mut world, &unprepare(1));
+        world.check_clean();
+        if killed {
+            break;
+        }
+    }
+}
+
 fn call() -> impl Strategy<Value = Line> {
     (0..4_usize, 0..7_u8).prop_map(|(number, kind)| {
         let call = match kind {
@@ -455,11 +485,15 @@ proptest! {
     /// Several claims on several devices, in any order, killed at any of the steps, several times.
     #[test]
     fn any_story_keeps_the_invariants(
-        story in prop::collection::vec((line(), prop::option::weighted(0.3, 0..6_usize)), 1..30),
+        story in prop::collection::vec(
+            (line(), prop::option::weighted(0.3, 0..6_usize), any::<bool>()),
+            1..30,
+        ),
     ) {
         let mut world = World::new();
-        for (line, fuse) in story {
+        for (line, fuse, retries) in story {
             world.fuse = fuse.map(|steps| world.steps + steps);
+            world.retries = retries;
             play(&mut world, &line);
             world.fuse = None;
         }
