@@ -64,15 +64,24 @@ impl Clients {
     }
 }
 
+/// Provides NVIDIA's nvidia-smi, and says where it is; needs what [`ensure`] needs, but for Python.
+pub(crate) fn nvidia_smi() -> Result<PathBuf> {
+    Ok(driver()?.join("usr/lib/nvidia/current/nvidia-smi"))
+}
+
+fn driver() -> Result<PathBuf> {
+    store::folder(&format!("nvidia-driver-{DEBIAN_REVISION}"), fetch_driver)
+}
+
 /// Provides the clients, fetching what this machine lacks; needs [`crate::setup::Need::ForeignClients`].
 pub(crate) fn ensure() -> Result<Clients> {
-    let driver = store::folder(&format!("nvidia-driver-{DEBIAN_REVISION}"), fetch_driver)?;
+    let driver = driver()?;
     let pynvml = store::folder(&format!("{}-{}", PYNVML.package, PYNVML.version), |folder| {
         eprintln!("Fetching NVIDIA's Python binding of NVML: the tests read the fake node with it.");
         wheels::unpack(&PYNVML, folder)
     })?;
     Ok(Clients {
-        nvidia_smi: driver.join("usr/lib/nvidia/current/nvidia-smi"),
+        nvidia_smi: nvidia_smi()?,
         nvml: driver.join(format!("usr/lib/x86_64-linux-gnu/nvidia/current/libnvidia-ml.so.{DRIVER}")),
         pynvml,
         python: wheels::python_path()?,

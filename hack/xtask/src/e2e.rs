@@ -14,7 +14,15 @@ use crate::{command, image};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 4] = ["--test=pods", "--test=broken_links", "--test=kubelet_parity", "--test=events"];
+const INSIDE: [&str; 7] = [
+    "--test=pods",
+    "--test=broken_links",
+    "--test=kubelet_parity",
+    "--test=events",
+    "--test=gpu_pods",
+    "--test=slices",
+    "--test=crashes",
+];
 /// The environment variable that names the recording plugin to the tests.
 const RECORDING_PLUGIN: &str = "DRA_RECORDING_PLUGIN";
 
@@ -45,11 +53,12 @@ impl Pairing {
         Wanted { level: Level::Node, kubernetes: control_plane, kubelet, containerd }
     }
 
-    fn flags(self) -> [String; 3] {
+    fn flags(self) -> [String; 4] {
         [
             format!("--kubernetes={}", self.control_plane.minor()),
             format!("--kubelet={}", self.kubelet.minor()),
             format!("--containerd={}", self.containerd.series()),
+            "--fake-node=hgx-h100-8".to_owned(),
         ]
     }
 }

@@ -1,5 +1,6 @@
 //! The one entrance for developers: `cargo xtask <command>`.
 
+mod bench;
 mod binaries;
 mod clients;
 mod cluster;
@@ -54,12 +55,11 @@ enum OfWorkspace {
         #[arg(long, value_name = "STEP", num_args = 1..)]
         only: Vec<Step>,
     },
-    /// Show the plugin's view of a fake H100 node and a fake H200 node
-    Demo {
-        /// Leave the fake nodes in place and say where they are
-        #[arg(long)]
-        keep: bool,
-    },
+    /// Show how a pod gets its GPU, on a node with eight fake H100, and check each step
+    Demo(demo::Arguments),
+    /// Measure, and print what came out
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Install what `test` needs (which does so itself)
     Setup,
     /// Fetch NVIDIA's own NVML clients, and print the variables by which the tests find them
@@ -103,7 +103,8 @@ fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
     std::env::set_current_dir(&root)?;
     match command {
         OfWorkspace::Test { long, only } => return Ok(steps::test(long, &only)),
-        OfWorkspace::Demo { keep } => demo::demo(&root, keep)?,
+        OfWorkspace::Demo(arguments) => demo::demo(&root, &arguments)?,
+        OfWorkspace::Bench(what) => bench::bench(&what)?,
         OfWorkspace::Setup => setup::provide(&Need::ALL)?,
         OfWorkspace::Clients => {
             setup::provide(&[Need::ForeignClients])?;

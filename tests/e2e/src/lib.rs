@@ -13,6 +13,7 @@
 pub mod api;
 pub mod cluster;
 pub mod crash;
+pub mod gpu;
 pub mod node;
 pub mod objects;
 pub mod plugin;

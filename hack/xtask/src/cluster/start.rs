@@ -20,6 +20,15 @@ use crate::cluster::state::{Cluster, Settings, last_lines};
 use crate::cluster::{certificates, files, inside, preconditions, processes, stop};
 use crate::command;
 
+/// What a fake node is made with.
+#[derive(Debug)]
+pub(crate) struct FakeNode {
+    /// The program `fake-node`.
+    pub(crate) program: PathBuf,
+    /// NVIDIA's own, which takes the placeholder's place; none where it cannot be had.
+    pub(crate) nvidia_smi: Option<PathBuf>,
+}
+
 /// No wait for a component is longer.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a wait looks.
@@ -29,7 +38,7 @@ const PACE: Duration = Duration::from_millis(50);
 pub(crate) fn all(
     cluster: &Cluster,
     settings: &Settings,
-    fake_node: Option<&Path>,
+    fake_node: Option<&FakeNode>,
     images: &[PathBuf],
 ) -> Result<()> {
     let mut start = Start::new(cluster, settings)?;
@@ -77,12 +86,12 @@ impl<'a> Start<'a> {
         Ok(Self { cluster, settings, interrupted, began: Instant::now(), children: Vec::new() })
     }
 
-    fn run(&mut self, fake_node: Option<&Path>, images: &[PathBuf]) -> Result<()> {
+    fn run(&mut self, fake_node: Option<&FakeNode>, images: &[PathBuf]) -> Result<()> {
         let is_node = self.settings.wish.level == Level::Node;
         self.cluster.save(self.settings)?;
         write_files(self.cluster, self.settings)?;
-        if let Some(program) = fake_node {
-            make_fake_node(self.cluster, self.settings, program)?;
+        if let Some(programs) = fake_node {
+            make_fake_node(self.cluster, self.settings, programs)?;
         }
         if is_node {
             Layout::of_this_machine()?.create(&self.settings.cgroup)?;
@@ -278,13 +287,17 @@ fn write_files(cluster: &Cluster, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Makes the fake node's files with the program `fake-node`.
-fn make_fake_node(cluster: &Cluster, settings: &Settings, program: &Path) -> Result<()> {
+/// Makes the fake node's files.
+fn make_fake_node(cluster: &Cluster, settings: &Settings, programs: &FakeNode) -> Result<()> {
     let description = settings.wish.fake_node.as_deref().unwrap_or_default();
+    let FakeNode { program, nvidia_smi } = programs;
     let (mark, value) = processes::mark(&cluster.folder, "fake-node");
     let mut create = Command::new(program);
     create.env(mark, value);
     create.args(["create", description, "--dir"]).arg(cluster.fake_node());
     command::output(&mut create)?;
+    if let Some(nvidia_smi) = nvidia_smi {
+        fs::copy(nvidia_smi, cluster.fake_node().join("driver/usr/bin/nvidia-smi"))?;
+    }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `cluster up`: everything before the start itself. What is built is built as the user; what a node needs of
 //! root comes after, and says why.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::cluster::cgroups::Layout;
 use crate::cluster::show::{self, State};
 use crate::cluster::state::{Cluster, Settings, Wish};
 use crate::cluster::{preconditions, start, stop};
-use crate::{command, image};
+use crate::{clients, command, image};
 
 const WHY_ROOT: &str = "Starting a node (mount, network and pid namespaces, cgroups, device nodes)";
 
@@ -41,7 +41,7 @@ pub(crate) fn up(arguments: &Up) -> Result<ExitCode> {
     }
     let programs = binaries::provide(&wanted(&wish), &source)?;
     let images = if is_node { image::provide()? } else { Vec::new() };
-    let fake_node = wish.fake_node.as_ref().map(|_| fake_node_program()).transpose()?;
+    let fake_node = wish.fake_node.as_ref().map(|_| fake_node_programs()).transpose()?;
     if is_node {
         let own = std::env::current_exe().context("cannot find the path of this program")?;
         let needed =
@@ -71,7 +71,7 @@ pub(crate) fn up(arguments: &Up) -> Result<ExitCode> {
     };
     let began = Instant::now();
     println!("Starting cluster {} in {}", cluster.name, cluster.folder.display());
-    start::all(&cluster, &settings, fake_node.as_deref(), &images)?;
+    start::all(&cluster, &settings, fake_node.as_ref(), &images)?;
     println!("\nCluster {} is ready after {:.1} s.", cluster.name, began.elapsed().as_secs_f64());
     print_use(&cluster, &settings);
     Ok(ExitCode::SUCCESS)
@@ -153,15 +153,19 @@ fn is_running_already(cluster: &Cluster, wish: &Wish) -> Result<bool> {
     }
 }
 
-/// Builds, as the user, what makes a fake node.
-fn fake_node_program() -> Result<PathBuf> {
+/// Builds, as the user, what makes a fake node, and fetches NVIDIA's nvidia-smi.
+fn fake_node_programs() -> Result<start::FakeNode> {
     if !preconditions::is_elevated() {
         let mut build = Command::new("cargo");
         command::run_aside(build.args(["build", "--quiet", "--package=fake-node", "--package=fake-nvml"]))?;
     }
     let program = std::env::current_exe().context("cannot find the path of this program")?;
     // Cargo puts the workspace's programs of one profile beside each other.
-    Ok(program.with_file_name("fake-node"))
+    let program = program.with_file_name("fake-node");
+    let nvidia_smi = clients::nvidia_smi().inspect_err(|error| {
+        eprintln!("warning: the fake node's nvidia-smi stays a placeholder: {error:#} (`cargo xtask setup`)");
+    });
+    Ok(start::FakeNode { program, nvidia_smi: nvidia_smi.ok() })
 }
 
 fn print_use(cluster: &Cluster, settings: &Settings) {

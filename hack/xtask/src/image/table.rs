@@ -1,5 +1,6 @@
 //! The images there are, and what each is made of.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +13,7 @@ use crate::{binaries, command};
 type Make = fn() -> Result<Image>;
 
 /// All images by the names that `cargo xtask image` takes.
-pub(super) const IMAGES: [(&str, Make); 2] = [("pause", pause), ("test", test)];
+pub(super) const IMAGES: [(&str, Make); 3] = [("pause", pause), ("test", test), ("cuda", cuda)];
 
 /// Holds the namespaces of a pod.
 fn pause() -> Result<Image> {
@@ -30,8 +31,87 @@ const BUSYBOX: &str = "/bin/busybox";
 
 /// A shell and small tools for the pods of tests.
 fn test() -> Result<Image> {
+    let mut entries = base("bin")?;
+    // Scripts begin with #!/usr/bin/env.
+    entries.extend([Entry::folder("usr", 0o755), Entry::link("usr/bin", "../bin")]);
+    Ok(Image {
+        reference: "registry.local/test:1".to_owned(),
+        entrypoint: vec!["/bin/sh".to_owned()],
+        environment: vec!["PATH=/bin".to_owned()],
+        user: String::new(),
+        entries,
+    })
+}
+
+/// Debian's folder for libraries of this machine.
+#[cfg(target_arch = "x86_64")]
+const LIBRARIES: &str = "lib/x86_64-linux-gnu";
+/// Debian's folder for libraries of this machine.
+#[cfg(target_arch = "aarch64")]
+const LIBRARIES: &str = "lib/aarch64-linux-gnu";
+
+/// The dynamic linker, by the name that programs have in them.
+#[cfg(target_arch = "x86_64")]
+const LINKER: (&str, &str) = ("lib64", "ld-linux-x86-64.so.2");
+/// The dynamic linker, by the name that programs have in them.
+#[cfg(target_arch = "aarch64")]
+const LINKER: (&str, &str) = ("lib", "ld-linux-aarch64.so.1");
+
+/// The C library as NVIDIA's programs and the fake NVML need it.
+const GLIBC: [&str; 6] =
+    ["libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libgcc_s.so.1"];
+
+/// What the images of CUDA programs have in common: a C library, in the folders in which a dynamic linker looks, and a
+/// shell. All that is NVIDIA's comes from the node, by CDI.
+fn cuda() -> Result<Image> {
+    let mut entries = base("usr/bin")?;
+    let usr = format!("usr/{LIBRARIES}");
+    let (linker_folder, linker) = LINKER;
+    entries.extend([
+        Entry::folder("usr", 0o755),
+        Entry::folder("usr/lib", 0o755),
+        Entry::folder(&usr, 0o755),
+        // As Debian, Ubuntu and Red Hat have it.
+        Entry::link("bin", "usr/bin"),
+        Entry::link("lib", "usr/lib"),
+    ]);
+    if linker_folder != "lib" {
+        entries.push(Entry::folder(linker_folder, 0o755));
+    }
+    entries.push(library(Path::new("/").join(linker_folder).join(linker), linker_folder, linker)?);
+    for name in GLIBC {
+        entries.push(library(Path::new("/").join(LIBRARIES).join(name), &usr, name)?);
+    }
+    Ok(Image {
+        reference: "registry.local/cuda:1".to_owned(),
+        entrypoint: vec!["/bin/sh".to_owned()],
+        environment: vec![
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            // As NVIDIA's images have it; the driver's edits must win.
+            "NVIDIA_VISIBLE_DEVICES=all".to_owned(),
+        ],
+        user: String::new(),
+        entries,
+    })
+}
+
+/// A library of this machine, with the bytes that links lead to.
+fn library(path: PathBuf, folder: &str, name: &str) -> Result<Entry> {
+    let bytes = fs::read(&path).with_context(|| {
+        format!(
+            "the image `cuda` is made of the C library of a Debian system; {} is not there",
+            path.display()
+        )
+    })?;
+    // The folder "lib" is a link to "usr/lib".
+    let folder = if folder == "lib" { "usr/lib" } else { folder };
+    Ok(Entry::file(&format!("{folder}/{name}"), 0o755, bytes))
+}
+
+/// busybox with all its names in a folder, and what every program expects.
+fn base(programs: &str) -> Result<Vec<Entry>> {
     let busybox = fs::read(BUSYBOX).with_context(|| {
-        format!("the image `test` is made of {BUSYBOX}: install the package busybox-static")
+        format!("the cluster's images are made of {BUSYBOX}: install the package busybox-static")
     })?;
     ensure!(
         is_static(&busybox),
@@ -40,8 +120,8 @@ fn test() -> Result<Image> {
     );
     let applets = command::output(Command::new(BUSYBOX).arg("--list"))?;
     let mut entries = vec![
-        Entry::folder("bin", 0o755),
-        Entry::file("bin/busybox", 0o755, busybox),
+        Entry::folder(programs, 0o755),
+        Entry::file(&format!("{programs}/busybox"), 0o755, busybox),
         Entry::folder("etc", 0o755),
         Entry::file("etc/group", 0o644, "root:x:0:\nnobody:x:65534:\n"),
         Entry::file(
@@ -51,19 +131,10 @@ fn test() -> Result<Image> {
         ),
         Entry::folder("root", 0o700),
         Entry::folder("tmp", 0o1777),
-        // Scripts begin with #!/usr/bin/env.
-        Entry::folder("usr", 0o755),
-        Entry::link("usr/bin", "../bin"),
     ];
     let applets = applets.lines().filter(|applet| *applet != "busybox");
-    entries.extend(applets.map(|applet| Entry::link(&format!("bin/{applet}"), "busybox")));
-    Ok(Image {
-        reference: "registry.local/test:1".to_owned(),
-        entrypoint: vec!["/bin/sh".to_owned()],
-        environment: vec!["PATH=/bin".to_owned()],
-        user: String::new(),
-        entries,
-    })
+    entries.extend(applets.map(|applet| Entry::link(&format!("{programs}/{applet}"), "busybox")));
+    Ok(entries)
 }
 
 /// Whether an ELF program names no dynamic linker, all of which are called ld-something.

@@ -96,6 +96,21 @@ fn several_nodes_live_in_one_process() {
     assert_eq!(second.device_count().unwrap(), 8, "the end of one session does not end another node's");
 }
 
+/// In a container the library is mounted under two names, which are one file, and /usr/lib holds the firmware too.
+#[test]
+fn a_node_is_found_as_a_container_has_its_files() {
+    let node = TestNode::new("h100-nvl-2");
+    let library = node.library();
+    let whole_name = fs::canonicalize(&library).unwrap();
+    fs::remove_file(&library).unwrap();
+    fs::hard_link(whole_name, &library).unwrap();
+    let firmware = node.driver_root().join("lib/firmware/nvidia/550.163.01/gsp_ga10x.bin");
+    let under_usr = node.driver_root().join("usr/lib/firmware/nvidia/550.163.01/gsp_ga10x.bin");
+    fs::create_dir_all(under_usr.parent().unwrap()).unwrap();
+    fs::hard_link(firmware, under_usr).unwrap();
+    assert_eq!(session(&node).device_count().unwrap(), 2);
+}
+
 #[test]
 fn only_gpus_whose_device_nodes_are_there_are_listed() {
     let node = TestNode::new("h100-pcie-4");

@@ -1,0 +1,56 @@
+//! `cargo xtask bench`: measurements. They are printed, and never make anything fail: how fast a machine is, is no test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use serde_json::Value;
+
+use crate::command;
+
+/// The cluster's name.
+const CLUSTER: &str = "bench";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// The kubelet plugin on a node with fake GPUs: publishing, preparing, a pod's start, memory, size
+    Node,
+}
+
+/// Takes the measurements.
+pub(crate) fn bench(what: &Bench) -> Result<()> {
+    match what {
+        Bench::Node => node(),
+    }
+}
+
+fn node() -> Result<()> {
+    // Apart, so that the plugin has the features that it ships with and not the bench's too.
+    for packages in [&["--package=bench", "--package=fake-nvml"][..], &["--package=dra-kubelet-plugin"]] {
+        command::run(Command::new("cargo").args(["build", "--release"]).args(packages))?;
+    }
+    let programs = target_folder()?.join("release");
+    let xtask = std::env::current_exe().context("cannot find the path of this program")?;
+    let cluster = |words: &[&str]| command::run(Command::new(&xtask).arg("cluster").args(words));
+    cluster(&["down", "--name", CLUSTER])?;
+    cluster(&["up", "--name", CLUSTER, "--fake-node", "hgx-h100-8"])?;
+    let mut bench = Command::new(&xtask);
+    bench
+        .args(["cluster", "exec", "--name", CLUSTER, "--"])
+        .arg(programs.join("bench"))
+        .env("DRA_KUBELET_PLUGIN", programs.join("dra-kubelet-plugin"))
+        .env("FAKE_NVML_LIBRARY", programs.join("libfake_nvml.so"));
+    let measured = command::run(&mut bench);
+    let down = cluster(&["down", "--name", CLUSTER]);
+    measured.and(down)
+}
+
+/// Where cargo puts what it builds.
+fn target_folder() -> Result<PathBuf> {
+    let metadata =
+        command::output(Command::new("cargo").args(["metadata", "--format-version=1", "--no-deps"]))?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let target = metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
+    Ok(Path::new(target).to_owned())
+}
