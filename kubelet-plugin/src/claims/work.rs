@@ -318,8 +318,8 @@ impl Shared {
                 let procfs = &self.settings.procfs;
                 descriptors::open_by(procfs, (node.major, node.minor), since_ms).map_err(|error| {
                     format!(
-                        "the processes in {} cannot be read: {error}; give the plugin the host's /proc and \
-                         CAP_SYS_PTRACE",
+                        "the processes in {} cannot be seen: {error}; run the plugin's pod with hostPID and \
+                         CAP_SYS_PTRACE, or set --processes (PROCESSES_ROOT)",
                         procfs.display()
                     )
                 })
