@@ -115,7 +115,7 @@ impl Plugin {
                 node_name: node_name.clone(),
                 state_root: options.state_root.clone(),
                 cdi_root: options.cdi_root.clone(),
-                procfs: options.roots.procfs.clone(),
+                procfs: options.processes.clone(),
             },
             client.clone(),
             node.clone(),
