@@ -122,7 +122,7 @@ fn training_job(place: &Place, gpus: &BTreeMap<String, String>) -> Result<()> {
         "the container sees {uuid}, but device {claim} is {:?}",
         gpus.get(&claim)
     );
-    println!("\n  It is the GPU that was allocated, and the only one that it can open.");
+    println!("\n  It is the GPU that was allocated, and the container has no other.");
     if place.level == Level::Node {
         println!(
             "  Its own node ends in \"No such device\" because no kernel driver serves the fake one: permission was\n  \
