@@ -26,6 +26,8 @@ pub enum Command {
     Inspect(InspectOptions),
     /// Serve the kubelet: publish the GPUs, prepare claims.
     Run(Box<RunOptions>),
+    /// Show what the plugin keeps of claims on this node: devices, pods, stage, last error.
+    State(StateOptions),
 }
 
 /// Options of `run`.
@@ -103,6 +105,26 @@ pub struct InspectOptions {
     /// what it said until then.
     #[arg(long, env = "GPU_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
+}
+
+/// Options of `state`.
+#[derive(Debug, Args)]
+pub struct StateOptions {
+    /// The DRA driver's name.
+    #[arg(long, env = "DRIVER_NAME", default_value = "eks-hybrid-dra")]
+    pub driver_name: String,
+
+    /// The folder in which the driver's state folder lies.
+    #[arg(long, env = "STATE_ROOT", default_value = "/run")]
+    pub state_root: PathBuf,
+
+    /// What the kernel shows as /proc.
+    #[arg(long, env = "PROCFS_ROOT", default_value = "/proc")]
+    pub procfs: PathBuf,
+
+    /// How to write the state.
+    #[arg(short, long, env = "STATE_OUTPUT", value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// Where the node's files are. In a container these are mounts.

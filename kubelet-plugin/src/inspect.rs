@@ -42,11 +42,11 @@ fn render(inventory: &Inventory, output: Output) -> Result<String> {
 }
 
 /// A reader that has seen enough, such as `head`, is no failure.
-fn write(text: &str) -> Result<()> {
+pub(crate) fn write(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write the inventory")
+            Err(error).context("cannot write to standard output")
         }
         _ => Ok(()),
     }

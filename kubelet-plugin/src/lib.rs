@@ -12,5 +12,7 @@ pub mod inspect;
 pub mod kubelet;
 pub mod metrics;
 pub mod node;
+pub mod owner;
 pub mod publish;
 pub mod run;
+pub mod state;

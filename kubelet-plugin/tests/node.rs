@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use dra_driver::inventory::Roots;
 use dra_driver::node::View;
 use dra_kubelet_plugin::metrics::Metrics;
-use dra_kubelet_plugin::node::{Node, NodeError, Settings};
+use dra_kubelet_plugin::node::{Node, NodeError, Settings, report};
+use dra_runtime::events::Events;
 use fake_node::inject::{GpuSelector, Injection};
 use fake_node::model::{Effect, Process};
 use fake_node::node::LibraryFile;
@@ -175,7 +176,9 @@ async fn a_lost_gpu_is_kept_with_a_fault_until_it_is_there_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gpu_that_is_added_is_shown() {
-    let watched = Watched::prepared(|fake| drop(fake.inject(&Injection::OffTheBus(slot())).unwrap()));
+    let watched = Watched::prepared(|fake| {
+        fake.inject(&Injection::OffTheBus(slot())).unwrap();
+    });
     let view = watched.seen("the others", |view| view.inventory.gpus.len() == 7).await;
     assert!(view.faults.is_empty(), "nobody knows of it");
     watched.inject(&Injection::Returned { gpu: slot(), uuid: None });
@@ -359,6 +362,49 @@ async fn the_end_closes_nvml_and_waits_for_no_gpu_that_hangs() {
     let ended = async { while changes.changed().await.is_ok() {} };
     tokio::time::timeout(LATE, ended).await.expect("the monitor has not ended");
     assert!(matches!(ask_processes(&watched, DEVICE).await, Err(NodeError::NoNvml { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_are_told_in_events_and_metrics() {
+    let watched = Watched::new().await;
+    let metrics = Metrics::new("example.com", "1");
+    let (events, mut queue) = Events::queue();
+    let told = report::run(
+        watched.node.clone(),
+        "node-1".into(),
+        "node-1/gpu".into(),
+        metrics.clone(),
+        events,
+        watched.cancel.clone(),
+    );
+    let told = tokio::spawn(told);
+    let fault = |value: &str| {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).unwrap();
+        let of_device = format!("dra_device_fault{{driver=\"example.com\",device=\"{DEVICE}\"");
+        let reset =
+            text.lines().find(|line| line.starts_with(&of_device) && line.contains("class=\"reset\""));
+        assert!(reset.is_some_and(|line| line.ends_with(value)), "{value}: {text}");
+    };
+    let mut next = async || tokio::time::timeout(LATE, queue.recv()).await.expect("no Event").unwrap();
+
+    watched.xid(95);
+    let event = next().await;
+    assert_eq!((event.warning, event.reason), (true, "GPUFault"));
+    assert_eq!(event.about.name.as_deref(), Some("node-1"));
+    assert!(
+        event.note.starts_with("gpu-0000-52-00-0 (reset): XID 95: uncontained memory error"),
+        "{}",
+        event.note
+    );
+    // Metrics are told before Events.
+    fault("1.0");
+    watched.inject(&Injection::Returned { gpu: slot(), uuid: None });
+    while next().await.reason != "GPURecovered" {}
+    fault("0.0");
+
+    watched.cancel.cancel();
+    tokio::time::timeout(LATE, told).await.expect("the report has not ended").unwrap();
 }
 
 async fn ask_processes(watched: &Watched, device: &str) -> Result<Vec<u32>, NodeError> {

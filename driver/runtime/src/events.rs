@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event as ToSend, EventType, Recorder, Reporter};
+use k8s_openapi::api::events::v1::{Event as ApiEvent, EventSeries};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +18,10 @@ use tokio_util::sync::CancellationToken;
 const QUEUE: usize = 256;
 /// For how long the same Event is not sent again.
 const SAME: Duration = Duration::from_secs(60);
+/// After what time without it an Event that comes again is a new one.
+const FORGET: Duration = Duration::from_secs(600);
+/// Where Events about cluster-scoped objects are.
+const NO_NAMESPACE: &str = "default";
 /// How many sent Events are remembered, to know the same again.
 const REMEMBERED: usize = 1024;
 /// How long the API server may take for an Event.
@@ -66,7 +73,8 @@ impl Events {
 /// Sends Events until `cancel`, or until the last [`Events`] is gone. `controller` is the DRA driver's name,
 /// `instance` what tells its programs apart, such as the node's name.
 ///
-/// One that cannot be sent is tried again for about half a minute and then dropped with a line in the log.
+/// One that cannot be sent is tried again for about half a minute and then dropped with a line in the log. The
+/// same Event is sent once a minute at most; when it comes again later, the one that is there counts up.
 pub async fn run(
     client: Client,
     mut queue: mpsc::Receiver<Event>,
@@ -74,26 +82,47 @@ pub async fn run(
     instance: String,
     cancel: CancellationToken,
 ) {
-    let recorder = Recorder::new(client, Reporter { controller, instance: Some(instance) });
     let mut sent = Sent::default();
     let sending = async {
         while let Some(event) = queue.recv().await {
-            if sent.is_new(&event, Instant::now()) {
-                send(&recorder, event).await;
+            let Some(again) = sent.take(&event, Instant::now()) else { continue };
+            let to_send = to_send(&event, &controller, &instance, again.as_ref());
+            if let Some(name) = send(&client, &event, to_send, again.is_some()).await {
+                sent.note(&event, name, again.map_or(1, |again| again.count), Instant::now());
             }
         }
     };
     cancel.run_until_cancelled(sending).await;
 }
 
-async fn send(recorder: &Recorder, event: Event) {
-    let to_send = ToSend {
-        type_: if event.warning { EventType::Warning } else { EventType::Normal },
-        reason: event.reason.to_owned(),
+/// The Event as the API has it: a new one, or the one that is there with its new count.
+fn to_send(event: &Event, controller: &str, instance: &str, again: Option<&Again>) -> ApiEvent {
+    let now = Timestamp::now();
+    let subject = event.about.name.as_deref().unwrap_or(controller);
+    let name =
+        again.map_or_else(|| format!("{subject}.{:x}", now.as_nanosecond()), |again| again.name.clone());
+    let namespace = event.about.namespace.clone().unwrap_or_else(|| NO_NAMESPACE.to_owned());
+    let series = again.map(|again| EventSeries { count: again.count, last_observed_time: MicroTime(now) });
+    ApiEvent {
+        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
+        regarding: Some(event.about.clone()),
+        type_: Some(if event.warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(event.reason.to_owned()),
+        action: Some(event.action.to_owned()),
         note: Some(shortened(&event.note).to_owned()),
-        action: event.action.to_owned(),
-        secondary: None,
-    };
+        event_time: Some(MicroTime(now)),
+        reporting_controller: Some(controller.to_owned()),
+        reporting_instance: Some(instance.to_owned()),
+        series,
+        ..ApiEvent::default()
+    }
+}
+
+/// Sends with patience. The name under which the Event is there then.
+async fn send(client: &Client, event: &Event, to_send: ApiEvent, mut again: bool) -> Option<String> {
+    let namespace = event.about.namespace.as_deref().unwrap_or(NO_NAMESPACE);
+    let api: Api<ApiEvent> = Api::namespaced(client.clone(), namespace);
+    let name = to_send.metadata.name.clone().unwrap_or_default();
     let mut wait = FIRST_WAIT;
     let mut last = String::new();
     for attempt in 0..TRIES {
@@ -102,8 +131,20 @@ async fn send(recorder: &Recorder, event: Event) {
             tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        match tokio::time::timeout(ANSWER, recorder.publish(&to_send, &event.about)).await {
-            Ok(Ok(())) => return,
+        let try_once = async {
+            if again {
+                let series = Patch::Merge(serde_json::json!({"series": to_send.series}));
+                api.patch(&name, &PatchParams::default(), &series).await.map(drop)
+            } else {
+                api.create(&PostParams::default(), &to_send).await.map(drop)
+            }
+        };
+        match tokio::time::timeout(ANSWER, try_once).await {
+            Ok(Ok(())) => return Some(name),
+            // A try whose answer was lost.
+            Ok(Err(kube::Error::Api(status))) if !again && status.is_already_exists() => return Some(name),
+            // Events are deleted after an hour.
+            Ok(Err(kube::Error::Api(status))) if again && status.is_not_found() => again = false,
             Ok(Err(error)) => {
                 last = error.to_string();
                 if is_final(&error) {
@@ -113,8 +154,9 @@ async fn send(recorder: &Recorder, event: Event) {
             Err(_) => last = format!("no answer within {} s", ANSWER.as_secs()),
         }
     }
-    let (reason, note) = (event.reason, event.note);
+    let (reason, note) = (event.reason, &event.note);
     tracing::warn!(error = last, reason, note, "Event not sent");
+    None
 }
 
 /// Whether the API server has decided: without the right, or in a namespace that goes, no try helps.
@@ -134,32 +176,72 @@ fn shortened(note: &str) -> &str {
     &note[..end]
 }
 
+/// An Event that was sent before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Again {
+    /// Its name in the API.
+    name: String,
+    /// How often it has been seen, this time included.
+    count: i32,
+}
+
 /// What was sent lately.
 #[derive(Debug, Default)]
-struct Sent(HashMap<String, Instant>);
+struct Sent(HashMap<Key, Known>);
+
+/// What makes Events the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    namespace: Option<String>,
+    kind: Option<String>,
+    name: Option<String>,
+    uid: Option<String>,
+    warning: bool,
+    reason: &'static str,
+    note: String,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    count: i32,
+    sent: Instant,
+    seen: Instant,
+}
 
 impl Sent {
-    /// Whether the Event was not sent lately. Notes it as sent.
-    fn is_new(&mut self, event: &Event, now: Instant) -> bool {
-        let about = &event.about;
-        let key = format!(
-            "{} {} {} {} {} {} {}",
-            about.kind.as_deref().unwrap_or_default(),
-            about.namespace.as_deref().unwrap_or_default(),
-            about.name.as_deref().unwrap_or_default(),
-            about.uid.as_deref().unwrap_or_default(),
-            event.warning,
-            event.reason,
-            event.note
-        );
-        self.0.retain(|_, at| now.duration_since(*at) < SAME);
-        if self.0.contains_key(&key) {
-            return false;
+    /// Whether the Event has to be sent: not if it was a moment ago. The answer inside says which one counts up.
+    fn take(&mut self, event: &Event, now: Instant) -> Option<Option<Again>> {
+        self.0.retain(|_, known| now.duration_since(known.seen) < FORGET);
+        let Some(known) = self.0.get_mut(&Key::of(event)) else { return Some(None) };
+        known.count = known.count.saturating_add(1);
+        known.seen = now;
+        if now.duration_since(known.sent) < SAME {
+            return None;
         }
-        if self.0.len() < REMEMBERED {
-            self.0.insert(key, now);
+        Some(Some(Again { name: known.name.clone(), count: known.count }))
+    }
+
+    fn note(&mut self, event: &Event, name: String, count: i32, now: Instant) {
+        let key = Key::of(event);
+        if self.0.len() < REMEMBERED || self.0.contains_key(&key) {
+            self.0.insert(key, Known { name, count, sent: now, seen: now });
         }
-        true
+    }
+}
+
+impl Key {
+    fn of(event: &Event) -> Self {
+        let ObjectReference { namespace, kind, name, uid, .. } = event.about.clone();
+        Self {
+            namespace,
+            kind,
+            name,
+            uid,
+            warning: event.warning,
+            reason: event.reason,
+            note: event.note.clone(),
+        }
     }
 }
 
@@ -191,22 +273,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_same_event_is_sent_once_a_minute() {
+    async fn the_same_event_is_sent_once_a_minute_and_counts_up() {
         let mut sent = Sent::default();
         let start = Instant::now();
-        // Seconds since the start, node, note, whether it is sent.
+        let new = Some(None);
+        let again = |name: &str, count| Some(Some(Again { name: name.into(), count }));
+        // Seconds since the start, node, note, what is sent.
         let cases = [
-            (0, "one", "lost", true),
-            (0, "one", "lost", false),
-            (1, "two", "lost", true),
-            (1, "one", "xid", true),
-            (59, "one", "lost", false),
-            (60, "one", "lost", true),
-            (119, "one", "lost", false),
+            (0, "one", "lost", new.clone()),
+            (0, "one", "lost", None),
+            (1, "two", "lost", new.clone()),
+            (1, "one", "xid", new.clone()),
+            (59, "one", "lost", None),
+            (60, "one", "lost", again("one/lost", 4)),
+            (119, "one", "lost", None),
+            (120, "one", "lost", again("one/lost", 6)),
+            (601, "one", "xid", new.clone()),
+            (719, "one", "lost", again("one/lost", 7)),
+            (1319, "one", "lost", new),
         ];
         for (second, node, note, wanted) in cases {
             let now = start + Duration::from_secs(second);
-            assert_eq!(sent.is_new(&event(node, note), now), wanted, "{second} s: {node}, {note}");
+            let event = event(node, note);
+            let taken = sent.take(&event, now);
+            assert_eq!(taken, wanted, "{second} s: {node}, {note}");
+            if let Some(again) = taken {
+                sent.note(&event, format!("{node}/{note}"), again.map_or(1, |again| again.count), now);
+            }
         }
     }
 
@@ -215,7 +308,9 @@ mod tests {
         let mut sent = Sent::default();
         let now = Instant::now();
         for number in 0..2 * REMEMBERED {
-            assert!(sent.is_new(&event("one", &number.to_string()), now));
+            let event = event("one", &number.to_string());
+            assert_eq!(sent.take(&event, now), Some(None));
+            sent.note(&event, "name".into(), 1, now);
         }
         assert_eq!(sent.0.len(), REMEMBERED);
     }

@@ -15,9 +15,6 @@ use crate::config::{self, Settings, Target};
 use crate::device::taint;
 use crate::health::Class;
 
-/// The classes of faults that a result may tolerate.
-const CLASSES: [Class; 3] = [Class::Reset, Class::Reboot, Class::Lost];
-
 /// Why a claim asks nothing that this node can do.
 #[derive(Debug, Error)]
 pub enum AllocationError {
@@ -246,7 +243,7 @@ fn tolerated(driver: &str, access: Access, tolerations: &[DeviceToleration]) -> 
         };
         access == Access::Admin || taint::tolerated(&taint, tolerations)
     };
-    CLASSES.into_iter().filter(bears).collect()
+    Class::ALL.into_iter().filter(bears).collect()
 }
 
 /// SHA-256, in hexadecimal, over our results and configurations as JSON with sorted keys.
@@ -291,4 +288,191 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const DRIVER: &str = "test.example";
+    const POOL: &str = "node-1/gpu";
+
+    fn wanted() -> ClaimRef {
+        ClaimRef { namespace: "ns".to_owned(), name: "c".to_owned(), uid: "u".to_owned() }
+    }
+
+    fn result(request: &str, device: &str) -> Value {
+        json!({ "request": request, "driver": DRIVER, "pool": POOL, "device": device })
+    }
+
+    fn claim(results: &Value, config: &Value) -> ResourceClaim {
+        serde_json::from_value(json!({
+            "metadata": { "namespace": "ns", "name": "c", "uid": "u" },
+            "spec": {},
+            "status": {
+                "allocation": { "devices": { "results": results, "config": config } },
+                "reservedFor": [
+                    { "resource": "pods", "name": "p", "uid": "1" },
+                    { "apiGroup": "scheduling.k8s.io", "resource": "podgroups", "name": "g", "uid": "2" },
+                ],
+            },
+        }))
+        .unwrap()
+    }
+
+    fn asked(results: &Value) -> Allocation {
+        read(&claim(results, &json!([])), &wanted(), DRIVER, POOL).unwrap()
+    }
+
+    #[test]
+    fn only_our_results_count() {
+        let other = json!({ "request": "nic", "driver": "other.example", "pool": "x", "device": "Y_1" });
+        let allocation = asked(&json!([other, result("main/sub", "gpu-a"), result("two", "gpu-b")]));
+        let devices: Vec<_> = allocation
+            .devices
+            .iter()
+            .map(|asked| (asked.device.as_str(), asked.requests.join(","), asked.access))
+            .collect();
+        assert_eq!(
+            devices,
+            [("gpu-a", "main".to_owned(), Access::Exclusive), ("gpu-b", "two".to_owned(), Access::Exclusive)]
+        );
+        assert_eq!(allocation.pods, ["p"]);
+        assert_eq!(asked(&json!([other])).devices, []);
+        assert_eq!(asked(&json!([])).devices, []);
+    }
+
+    #[test]
+    fn results_of_one_device_are_merged_per_share() {
+        let with = |request, fields: Value| {
+            let mut result = result(request, "gpu-a");
+            result.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            result
+        };
+        let admin = || with("a", json!({ "adminAccess": true }));
+        let share = |request, id: &str| with(request, json!({ "shareID": id }));
+        let cases = [
+            ("admin alone", json!([admin()]), vec![("a", Access::Admin, None)]),
+            ("admin, then exclusive", json!([admin(), result("b", "gpu-a")]), {
+                vec![("a,b", Access::Exclusive, None)]
+            }),
+            ("exclusive, then admin", json!([result("b", "gpu-a"), admin()]), {
+                vec![("b,a", Access::Exclusive, None)]
+            }),
+            ("the same request twice", json!([result("b/x", "gpu-a"), result("b/y", "gpu-a")]), {
+                vec![("b", Access::Exclusive, None)]
+            }),
+            ("two shares", json!([share("b", "1"), share("c", "2")]), {
+                vec![("b", Access::Shared, Some("1")), ("c", Access::Shared, Some("2"))]
+            }),
+        ];
+        for (name, results, want) in cases {
+            let got = asked(&results);
+            let got: Vec<_> = got
+                .devices
+                .iter()
+                .map(|asked| (asked.requests.join(","), asked.access, asked.share_id.as_deref()))
+                .collect();
+            let want: Vec<_> =
+                want.into_iter().map(|(requests, access, id)| (requests.to_owned(), access, id)).collect();
+            assert_eq!(got, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn faults_are_tolerated_only_by_all_requests_of_a_device() {
+        let tolerant = |value: &str| {
+            let mut result = result("t", "gpu-a");
+            result["tolerations"] = json!([{ "key": "test.example/fault", "value": value }]);
+            result
+        };
+        let mut all = result("t", "gpu-a");
+        all["tolerations"] = json!([{ "operator": "Exists", "effect": "NoSchedule" }]);
+        let cases = [
+            ("none", json!([result("r", "gpu-a")]), vec![]),
+            ("one class", json!([tolerant("reset")]), vec![Class::Reset]),
+            ("everything", json!([all.clone()]), Class::ALL.to_vec()),
+            ("one of two requests", json!([all.clone(), tolerant("lost")]), vec![Class::Lost]),
+            ("one not at all", json!([all, result("r", "gpu-a")]), vec![]),
+        ];
+        for (name, results, want) in cases {
+            assert_eq!(asked(&results).devices[0].tolerated, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_hash_is_of_what_is_ours_and_of_nothing_else() {
+        let config = |driver: &str, parameters: Value| json!([{ "source": "FromClaim", "opaque": { "driver": driver, "parameters": parameters } }]);
+        let hash_of = |results: &Value, configs: &Value| {
+            let claim = claim(results, configs);
+            let devices = claim.status.unwrap().allocation.unwrap().devices.unwrap();
+            let ours: Vec<_> =
+                devices.results.unwrap().into_iter().filter(|result| result.driver == DRIVER).collect();
+            hash(DRIVER, &ours, &devices.config.unwrap())
+        };
+        let base = json!([result("r", "gpu-a")]);
+        let other = json!({ "request": "nic", "driver": "other.example", "pool": "x", "device": "y" });
+        let plain = hash_of(&base, &json!([]));
+        assert_eq!(plain.len(), 64);
+        let same = [
+            hash_of(&json!([result("r", "gpu-a"), other]), &json!([])),
+            hash_of(&base, &config("other.example", json!({ "a": 1 }))),
+        ];
+        assert!(same.iter().all(|hash| *hash == plain), "{same:?}");
+        let ours: Value = serde_json::from_str("{\"b\":{\"d\":1,\"c\":[2]},\"a\":1}").unwrap();
+        let sorted: Value = serde_json::from_str("{\"a\":1,\"b\":{\"c\":[2],\"d\":1}}").unwrap();
+        assert_eq!(hash_of(&base, &config(DRIVER, ours.clone())), hash_of(&base, &config(DRIVER, sorted)));
+        let mut share = result("r", "gpu-a");
+        share["shareID"] = json!("s");
+        let different = [
+            hash_of(&json!([result("r", "gpu-b")]), &json!([])),
+            hash_of(&json!([result("q", "gpu-a")]), &json!([])),
+            hash_of(&json!([share]), &json!([])),
+            hash_of(&base, &config(DRIVER, ours)),
+            hash_of(&json!([]), &json!([])),
+        ];
+        for (number, hash) in different.iter().enumerate() {
+            assert_ne!(*hash, plain, "{number}");
+        }
+    }
+
+    #[test]
+    fn the_canonical_form_is_that_of_json() {
+        let value: Value =
+            serde_json::from_str("{ \"b\\\"\": [1, {\"y\": null, \"x\": \"é\"}], \"a\": 1.5 }").unwrap();
+        assert_eq!(canonical(&value), "{\"a\":1.5,\"b\\\"\":[1,{\"x\":\"é\",\"y\":null}]}");
+    }
+
+    #[test]
+    fn which_access_excludes_which() {
+        use Access::{Admin, Exclusive, Shared};
+        for (one, other, excludes) in [
+            (Exclusive, Exclusive, true),
+            (Exclusive, Shared, true),
+            (Shared, Shared, false),
+            (Admin, Exclusive, false),
+            (Admin, Shared, false),
+            (Admin, Admin, false),
+        ] {
+            assert_eq!(one.excludes(other), excludes, "{one:?} {other:?}");
+            assert_eq!(other.excludes(one), excludes, "{other:?} {one:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_gives_a_device_only_under_its_uid() {
+        let claim = claim(&json!([result("r", "gpu-a")]), &json!([]));
+        for (name, uid, driver, pool, device, want) in [
+            ("as it is", "u", DRIVER, POOL, "gpu-a", true),
+            ("another UID", "v", DRIVER, POOL, "gpu-a", false),
+            ("another device", "u", DRIVER, POOL, "gpu-b", false),
+            ("another node", "u", DRIVER, "node-2/gpu", "gpu-a", false),
+            ("another driver", "u", "other.example", POOL, "gpu-a", false),
+        ] {
+            assert_eq!(gives(&claim, uid, driver, pool, device), want, "{name}");
+        }
+        assert!(!gives(&ResourceClaim::default(), "u", DRIVER, POOL, "gpu-a"));
+    }
 }

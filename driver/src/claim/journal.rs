@@ -134,7 +134,7 @@ impl Journal {
             Decoded::Record(record) => *record,
         };
         if record.claim.uid != uid {
-            let reason = format!("it is of another claim, {}", record.claim.uid);
+            let reason = "it is of another claim".to_owned();
             return Ok(OnDisk::Broken(Broken { reason, claim: None }));
         }
         if record.epoch.boot_id != boot_id {

@@ -98,3 +98,63 @@ impl Locked<'_> {
         file::write(&self.locks.path(device, "holders")?, list.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn set(devices: &[&str]) -> BTreeSet<String> {
+        devices.iter().map(|device| (*device).to_owned()).collect()
+    }
+
+    #[test]
+    fn whoever_wants_several_waits_for_nobody_in_a_circle() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for devices in [["a", "b"], ["b", "c"], ["c", "a"], ["a", "b"]] {
+                let (locks, inside) = (Locks::open(folder.path()).unwrap(), &inside);
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let locked = locks.lock(&set(&devices)).unwrap();
+                        assert!(locked.covers(devices[0]) && locked.covers(devices[1]));
+                        assert_eq!(
+                            inside.fetch_add(1, Ordering::SeqCst),
+                            0,
+                            "any two of these share a device"
+                        );
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn lists_of_holders() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = Locks::open(folder.path()).unwrap();
+        let locked = locks.lock(&set(&["gpu-a"])).unwrap();
+        assert!(!locked.covers("gpu-b"));
+        assert_eq!(locked.holders("gpu-a").unwrap(), Vec::<String>::new());
+        locked.set_holders("gpu-a", &["u".to_owned(), "v".to_owned()]).unwrap();
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(folder.path().join("locks/gpu-a.holders"))
+            .and_then(|mut file| std::io::Write::write_all(&mut file, b"../../x\n\n"))
+            .unwrap();
+        assert_eq!(locked.holders("gpu-a").unwrap(), ["u", "v"]);
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let locks = Locks::open(folder.path()).unwrap();
+        for device in ["", "..", "a/b", "a.b"] {
+            let error = locks.lock(&set(&[device])).unwrap_err().to_string();
+            assert!(error.contains("has to be letters, digits and '-'"), "{error}");
+        }
+    }
+}

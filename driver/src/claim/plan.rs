@@ -150,3 +150,157 @@ fn why_unusable(gpu: &Gpu, device: &str, view: &View) -> String {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::health::Fault;
+    use crate::inventory::{Inventory, Problem, Severity};
+
+    const DEVICE: &str = "gpu-0000-1b-00-0";
+
+    fn claim() -> ClaimRef {
+        ClaimRef { namespace: "ns".to_owned(), name: "c".to_owned(), uid: "u".to_owned() }
+    }
+
+    fn asked(access: Access, tolerated: &[Class]) -> Allocation {
+        let asked = Asked {
+            device: DEVICE.to_owned(),
+            pool: "n/gpu".to_owned(),
+            requests: vec!["r".to_owned()],
+            access,
+            share_id: None,
+            tolerated: tolerated.to_vec(),
+            settings: Settings::default(),
+        };
+        Allocation { claim: claim(), pods: Vec::new(), hash: "h".to_owned(), devices: vec![asked] }
+    }
+
+    fn gpu() -> Gpu {
+        Gpu {
+            name: Some(DEVICE.to_owned()),
+            usable: true,
+            uuid: Some("GPU-1".to_owned()),
+            minor: Some(4),
+            ..Gpu::default()
+        }
+    }
+
+    fn view(gpus: Vec<Gpu>) -> View {
+        View { inventory: Inventory { gpus, ..Inventory::default() }, ..View::default() }
+    }
+
+    fn sick(classes: &[Class]) -> View {
+        let fault = |class: &Class| Fault {
+            class: *class,
+            cause: "xid-95".to_owned(),
+            message: format!("sick in class {}", class.as_str()),
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let mut view = view(vec![gpu()]);
+        view.faults.insert(DEVICE.to_owned(), classes.iter().map(fault).collect());
+        view
+    }
+
+    /// What becomes of a claim: "ok", or how the refusal's text ends.
+    fn told(plan: Result<Plan, Refusal>) -> String {
+        match plan {
+            Ok(_) => "ok".to_owned(),
+            Err(refusal) => {
+                let text = refusal.to_string();
+                text.strip_prefix(&format!("claim ns/c: device {DEVICE}: ")).expect("names both").to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_preparation_needs_a_healthy_gpu() {
+        use Access::{Admin, Exclusive};
+        let unusable = Gpu { usable: false, ..gpu() };
+        let mut told_why = view(vec![unusable.clone()]);
+        told_why.inventory.problems.push(Problem {
+            subject: DEVICE.to_owned(),
+            severity: Severity::Unusable,
+            message: "it burns; put it out".to_owned(),
+        });
+        let mut no_nvml = view(vec![]);
+        no_nvml.without_nvml = Some("no driver; install it".to_owned());
+        let mut sick_and_unusable = sick(&[Class::Lost]);
+        sick_and_unusable.inventory.gpus = vec![unusable.clone()];
+        let fault = |class: &str| {
+            format!(
+                "it has a fault of the class {class}: sick in class {class}; delete the pod to get another device, \
+                 or let the claim tolerate the device's taint"
+            )
+        };
+        let gone = "its GPU is gone from this node; delete the pod, and look after the GPU";
+        let unknown =
+            "it cannot be used: its UUID or minor number is not known; look at 'dra-kubelet-plugin inspect'";
+        let cases = [
+            ("healthy", view(vec![gpu()]), Exclusive, &[][..], "ok".to_owned()),
+            ("gone", view(vec![]), Exclusive, &[], gone.to_owned()),
+            ("gone, administrator", view(vec![]), Admin, &Class::ALL, gone.to_owned()),
+            ("no NVML", no_nvml, Exclusive, &[], {
+                "nothing is known of this node's GPUs: no driver; install it".to_owned()
+            }),
+            (
+                "unusable",
+                told_why.clone(),
+                Exclusive,
+                &[],
+                "it cannot be used: it burns; put it out".to_owned(),
+            ),
+            ("unusable, administrator", told_why, Admin, &Class::ALL, "ok".to_owned()),
+            ("no minor", view(vec![Gpu { minor: None, ..gpu() }]), Admin, &Class::ALL, unknown.to_owned()),
+            ("to be reset", sick(&[Class::Reset]), Exclusive, &[], fault("reset")),
+            ("to be reset, tolerated", sick(&[Class::Reset]), Exclusive, &[Class::Reset], "ok".to_owned()),
+            ("worse than tolerated", sick(&[Class::Reset, Class::Reboot]), Exclusive, &[Class::Reset], {
+                fault("reboot")
+            }),
+            ("lost", sick(&[Class::Lost]), Exclusive, &[Class::Reset], fault("lost")),
+            ("lost, tolerated", sick_and_unusable, Exclusive, &[Class::Lost], "ok".to_owned()),
+        ];
+        for (name, view, access, tolerated, want) in cases {
+            assert_eq!(told(Plan::new(&asked(access, tolerated), &view)), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_preparation_needs_the_same_gpu() {
+        let plan = Plan::new(&asked(Access::Exclusive, &[]), &view(vec![gpu()])).unwrap();
+        let mut no_nvml = view(vec![]);
+        no_nvml.without_nvml = Some("no driver".to_owned());
+        let cases = [
+            ("as it was", view(vec![gpu()]), "ok"),
+            ("no NVML", no_nvml, "ok"),
+            ("does not answer", view(vec![Gpu { uuid: None, minor: None, usable: false, ..gpu() }]), "ok"),
+            ("sick, and its pods have it", sick(&[Class::Reset, Class::Reboot]), "ok"),
+            ("lost", sick(&[Class::Lost]), {
+                "it has a fault of the class lost: sick in class lost; delete the pod to get another device, or let \
+                 the claim tolerate the device's taint"
+            }),
+            ("gone", view(vec![]), "its GPU is gone from this node; delete the pod, and look after the GPU"),
+            ("replaced", view(vec![Gpu { uuid: Some("GPU-2".to_owned()), ..gpu() }]), {
+                "its GPU was replaced since the claim was prepared (it was GPU-1 and is GPU-2); delete the pod"
+            }),
+        ];
+        for (name, view, want) in cases {
+            assert_eq!(told(plan.again(&claim(), &view)), want, "{name}");
+        }
+        let moved = plan.again(&claim(), &view(vec![Gpu { minor: Some(9), ..gpu() }])).unwrap();
+        assert_eq!(moved.devices[0].minor, 9);
+    }
+
+    #[test]
+    fn what_may_pass_is_waited_for() {
+        let refused = |view: &View| Plan::new(&asked(Access::Exclusive, &[]), view).unwrap_err();
+        assert!(refused(&view(vec![])).may_pass());
+        assert!(refused(&sick(&[Class::Lost])).may_pass());
+        assert!(!refused(&sick(&[Class::Reset])).may_pass());
+        let plan = Plan::new(&asked(Access::Exclusive, &[]), &view(vec![gpu()])).unwrap();
+        let other = view(vec![Gpu { uuid: Some("GPU-2".to_owned()), ..gpu() }]);
+        assert!(!plan.again(&claim(), &other).unwrap_err().may_pass());
+    }
+}

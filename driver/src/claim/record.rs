@@ -150,6 +150,9 @@ pub fn decode(bytes: &[u8]) -> Decoded {
     if head.sha256 != hex(&Sha256::digest(body)) {
         return broken("its content does not match its checksum".to_owned());
     }
+    if head.schema == 0 {
+        return broken("there is no schema 0".to_owned());
+    }
     if head.schema > SCHEMA {
         return Decoded::Newer(newer(head.schema, body));
     }
@@ -180,4 +183,127 @@ fn salvaged(bytes: &[u8]) -> Option<ClaimRef> {
     let body = bytes.split(|byte| *byte == b'\n').nth(1)?;
     let mut value: Value = serde_json::from_slice(body).ok()?;
     serde_json::from_value(value["claim"].take()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::plan::PlannedDevice;
+    use crate::config::Settings;
+
+    /// The second line of a record of schema 1. It has to be readable for ever.
+    const WRITTEN: &str = concat!(
+        "{\"claim\":{\"namespace\":\"ns\",\"name\":\"c\",\"uid\":\"u\"},\"pods\":[\"p\"],\"hash\":\"h\",",
+        "\"epoch\":{\"bootId\":\"b\",\"driverVersion\":\"550.163.01\"},\"since\":\"1970-01-01T00:00:00Z\",",
+        "\"uptimeMs\":7,\"plan\":{\"devices\":[{\"device\":\"gpu-a\",\"pool\":\"n/gpu\",\"requests\":[\"r\"],",
+        "\"uuid\":\"GPU-1\",\"minor\":3,\"access\":\"exclusive\",\"settings\":SETTINGS}]},\"stage\":{\"done\":{",
+        "\"answer\":[{\"requests\":[\"r\"],\"pool\":\"n/gpu\",\"device\":\"gpu-a\",\"cdiIds\":[\"i\"]}]}}}",
+    );
+
+    fn record() -> Record {
+        Record {
+            claim: ClaimRef { namespace: "ns".to_owned(), name: "c".to_owned(), uid: "u".to_owned() },
+            pods: vec!["p".to_owned()],
+            hash: "h".to_owned(),
+            epoch: Epoch { boot_id: "b".to_owned(), driver_version: Some("550.163.01".to_owned()) },
+            since: Timestamp::UNIX_EPOCH,
+            uptime_ms: 7,
+            plan: Plan {
+                devices: vec![PlannedDevice {
+                    device: "gpu-a".to_owned(),
+                    pool: "n/gpu".to_owned(),
+                    requests: vec!["r".to_owned()],
+                    uuid: "GPU-1".to_owned(),
+                    minor: 3,
+                    access: Access::Exclusive,
+                    share_id: None,
+                    tolerated: Vec::new(),
+                    settings: Settings::default(),
+                }],
+            },
+            stage: Stage::Done {
+                answer: vec![PreparedDevice {
+                    requests: vec!["r".to_owned()],
+                    pool: "n/gpu".to_owned(),
+                    device: "gpu-a".to_owned(),
+                    cdi_ids: vec!["i".to_owned()],
+                    share_id: None,
+                }],
+            },
+        }
+    }
+
+    /// The body in an envelope of this schema.
+    fn sealed(schema: u32, body: &str) -> Vec<u8> {
+        let sha256 = hex(&Sha256::digest(body));
+        format!("{{\"schema\":{schema},\"sha256\":\"{sha256}\"}}\n{body}\n").into_bytes()
+    }
+
+    fn body() -> String {
+        String::from_utf8(record().encode().unwrap()).unwrap().lines().nth(1).unwrap().to_owned()
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        assert_eq!(decode(&record().encode().unwrap()), Decoded::Record(Box::new(record())));
+        for stage in [Stage::Intent, Stage::Undoing, Stage::Tombstone] {
+            let record = Record { stage, ..record() };
+            assert_eq!(decode(&record.encode().unwrap()), Decoded::Record(Box::new(record)));
+        }
+    }
+
+    #[test]
+    fn the_form_on_disk_does_not_change() {
+        let settings = serde_json::to_string(&Settings::default()).unwrap();
+        let written = WRITTEN.replace("SETTINGS", &settings);
+        assert_eq!(body(), written);
+        assert_eq!(decode(&sealed(1, &written)), Decoded::Record(Box::new(record())));
+    }
+
+    #[test]
+    fn fields_of_later_versions_are_passed_over() {
+        let longer = body().replacen('{', "{\"later\":[1],", 1);
+        assert_eq!(decode(&sealed(1, &longer)), Decoded::Record(Box::new(record())));
+    }
+
+    #[test]
+    fn a_newer_schema_is_answered_from() {
+        let longer = body().replace("\"access\":\"exclusive\"", "\"access\":\"exclusive\",\"new\":{}");
+        let Decoded::Newer(newer) = decode(&sealed(2, &longer)) else { panic!("not newer") };
+        let Stage::Done { answer } = record().stage else { panic!("not done") };
+        assert_eq!(newer.schema, 2);
+        assert_eq!(newer.claim, Some(record().claim));
+        assert_eq!(newer.hash.as_deref(), Some("h"));
+        assert_eq!(newer.devices, [("gpu-a".to_owned(), Access::Exclusive)]);
+        assert_eq!(newer.answer, Some(answer));
+        let Decoded::Newer(strange) = decode(&sealed(9, "[]")) else { panic!("not newer") };
+        assert_eq!((strange.claim, strange.answer, strange.devices), (None, None, vec![]));
+    }
+
+    #[test]
+    fn any_damage_is_noticed() {
+        let whole = record().encode().unwrap();
+        for length in 0..whole.len() {
+            assert!(matches!(decode(&whole[..length]), Decoded::Broken(_)), "cut to {length}");
+        }
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 1;
+            assert!(matches!(decode(&damaged), Decoded::Broken(_)), "changed at {place}");
+        }
+    }
+
+    #[test]
+    fn of_a_broken_record_the_claim_may_still_be_read() {
+        let wrong = String::from_utf8(record().encode().unwrap())
+            .unwrap()
+            .replace("\"hash\":\"h\"", "\"hash\":\"x\"");
+        let Decoded::Broken(broken) = decode(wrong.as_bytes()) else { panic!("not broken") };
+        assert_eq!(broken.claim, Some(record().claim));
+        assert!(broken.reason.contains("checksum"), "{}", broken.reason);
+        for bytes in [&b""[..], b"\n", b"\n{\"claim\":3}\n", b"{}\n{}\n", b"\xff\n\xff\n"] {
+            let Decoded::Broken(broken) = decode(bytes) else { panic!("not broken: {bytes:?}") };
+            assert_eq!(broken.claim, None);
+        }
+    }
 }

@@ -56,6 +56,19 @@ impl Troubles {
         if plain(uid) { file::remove(&self.folder.join(format!("{uid}.json"))) } else { Ok(()) }
     }
 
+    /// Forgets what went wrong before `then` with claims of which nothing else is kept.
+    ///
+    /// # Errors
+    /// One cannot be removed.
+    pub fn forget(&self, then: Timestamp, kept: impl Fn(&str) -> bool) -> Result<(), StateError> {
+        for trouble in self.all()? {
+            if trouble.at < then && !kept(&trouble.claim.uid) {
+                self.clear(&trouble.claim.uid)?;
+            }
+        }
+        Ok(())
+    }
+
     /// All that went wrong, in the order of the UIDs. What cannot be read is left out.
     ///
     /// # Errors

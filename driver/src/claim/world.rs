@@ -297,6 +297,10 @@ impl World {
             assert_ne!(other, number);
             self.answers.remove(&other);
         }
+        if !matches!(did, Did::Intended | Did::Finished | Did::Renewed) {
+            // Nothing else adds a holder.
+            return;
+        }
         let mut exclusive = BTreeMap::new();
         for uid in self.journal.claims().unwrap() {
             let disk = self.journal.read(&uid, &self.view.epoch.boot_id).unwrap();

@@ -29,8 +29,9 @@ const BEATS: Pulse = Pulse::Beats { recovery_action: None };
 fn a_pulse_is_told_from_what_nvml_answers() {
     // What happens while the session is open; the pulse.
     type Happens = fn(&Fake);
+    type Wanted = fn(&Pulse) -> bool;
     let gpu = || GpuSelector::Slot(GPU);
-    let cases: [(&str, Happens, fn(&Pulse) -> bool); 7] = [
+    let cases: [(&str, Happens, Wanted); 7] = [
         ("nothing", |_| {}, |pulse| *pulse == BEATS),
         ("NVML_ERROR_NOT_SUPPORTED", |fake| fail(fake, 3), |pulse| *pulse == BEATS),
         ("NVML_ERROR_GPU_IS_LOST", |fake| fail(fake, 15), |pulse| *pulse == Pulse::Lost),

@@ -14,10 +14,11 @@ use crate::{command, image};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 6] = [
+const INSIDE: [&str; 7] = [
     "--test=pods",
     "--test=broken_links",
     "--test=kubelet_parity",
+    "--test=events",
     "--test=gpu_pods",
     "--test=slices",
     "--test=crashes",

@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use dra_driver::claim::ClaimRef;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
-use crate::metrics::Metrics;
+use crate::metrics::{ClaimedDevice, Metrics};
+
+/// Joining devices with claims costs time for each claim, so that it is not done more often than this.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A prepared claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,44 +25,92 @@ pub(super) struct Prepared {
 /// The prepared claims, by UID.
 #[derive(Debug)]
 pub(super) struct Index {
-    prepared: Mutex<BTreeMap<String, Prepared>>,
+    known: Mutex<Known>,
+    changed: Notify,
     metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    prepared: BTreeMap<String, Prepared>,
+    /// How many devices they have together.
+    devices: usize,
 }
 
 impl Index {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self { prepared: Mutex::default(), metrics }
+        Self { known: Mutex::default(), changed: Notify::new(), metrics }
     }
 
     /// All that is prepared.
     pub(super) fn replace(&self, all: Vec<Prepared>) {
-        self.change(|prepared| {
-            *prepared = all.into_iter().map(|one| (one.claim.uid.clone(), one)).collect();
-            true
+        self.change(|known| {
+            *known = Known::default();
+            for one in all {
+                known.insert(one);
+            }
         });
     }
 
-    /// A claim is prepared.
-    pub(super) fn insert(&self, one: Prepared) {
-        self.change(|prepared| {
-            let new = prepared.get(&one.claim.uid) != Some(&one);
-            if new {
-                prepared.insert(one.claim.uid.clone(), one);
+    /// A claim is prepared. Where its pods are not known, they are as before.
+    pub(super) fn insert(&self, mut one: Prepared) {
+        self.change(|known| {
+            if let Some(before) = known.remove(&one.claim.uid)
+                && one.pods.is_empty()
+            {
+                one.pods = before.pods;
             }
-            new
+            known.insert(one);
         });
     }
 
     /// A claim is prepared no more.
     pub(super) fn remove(&self, uid: &str) {
-        self.change(|prepared| prepared.remove(uid).is_some());
+        self.change(|known| {
+            known.remove(uid);
+        });
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Prepared>) -> bool) {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if change(&mut prepared) {
-            let devices = prepared.values().map(|one| one.devices.len()).sum();
-            self.metrics.prepared(prepared.len(), devices);
+    /// Keeps the metric up that joins devices with claims. Never ends.
+    pub(super) async fn show(&self) {
+        loop {
+            self.changed.notified().await;
+            let claimed: Vec<_> = {
+                let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.prepared.values().flat_map(claimed).collect()
+            };
+            self.metrics.claim_devices(&claimed);
+            sleep(PAUSE).await;
         }
     }
+
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut known);
+        self.metrics.prepared(known.prepared.len(), known.devices);
+        self.changed.notify_one();
+    }
+}
+
+impl Known {
+    fn insert(&mut self, one: Prepared) {
+        self.devices += one.devices.len();
+        self.prepared.insert(one.claim.uid.clone(), one);
+    }
+
+    fn remove(&mut self, uid: &str) -> Option<Prepared> {
+        let one = self.prepared.remove(uid)?;
+        self.devices -= one.devices.len();
+        Some(one)
+    }
+}
+
+fn claimed(one: &Prepared) -> impl Iterator<Item = ClaimedDevice> {
+    one.devices.iter().map(|(pool, device)| ClaimedDevice {
+        namespace: one.claim.namespace.clone(),
+        claim: one.claim.name.clone(),
+        pool: pool.clone(),
+        device: device.clone(),
+        pods: one.pods.clone(),
+    })
 }

@@ -121,6 +121,13 @@ impl Claims {
             events,
             cancel,
         });
+        let show = Arc::clone(&shared);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = show.index.show() => {}
+                () = show.cancel.cancelled() => {}
+            }
+        });
         tokio::spawn(reconcile::run(Arc::clone(&shared), owns));
         Self { shared }
     }

@@ -10,6 +10,7 @@ use dra_driver::claim::attempt::{self, Edges, Outcome};
 use dra_driver::claim::journal::OnDisk;
 use dra_driver::claim::{ClaimRef, StateError};
 use futures_util::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -28,7 +29,9 @@ const FIRST: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 4;
 /// How long one GET may take.
 const GET: Duration = Duration::from_secs(10);
-/// How long it is tried again to read the state at the start before calls are taken all the same.
+/// How long, in seconds, the last error of a claim is kept of which nothing else is. Usually its unprepare comes first.
+const OLD_ERROR: i64 = 24 * 3600;
+/// How often the state is tried to be read at the start before calls are taken all the same.
 const RETRIES: u32 = 3;
 
 /// What is on this node.
@@ -136,6 +139,10 @@ impl Shared {
             }
             let claim = disk.claim().filter(|claim| claim.uid == uid).cloned();
             found.claims.insert(uid, claim);
+        }
+        let old = Timestamp::now() - SignedDuration::from_secs(OLD_ERROR);
+        if let Err(error) = self.ground.troubles.forget(old, |uid| found.claims.contains_key(uid)) {
+            tracing::debug!(%error, "cannot forget old errors of claims");
         }
         if enlist {
             self.index.replace(found.prepared.clone());

@@ -8,6 +8,7 @@
 //! ```
 
 mod connection;
+mod known;
 mod monitor;
 pub mod report;
 

@@ -5,7 +5,7 @@
 //! or the list of GPUs changed, and when a GPU that was lost is there again: handles of the old session are
 //! void then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -14,18 +14,17 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dra_driver::health::{Advice, Class, Health, News, advice};
+use dra_driver::health::News;
 use dra_driver::inventory::sysfs::{self, OnBus};
-use dra_driver::inventory::{FabricState, Inventory, discover, open, procfs};
-use dra_driver::node::{Epoch, View, settle};
-use dra_driver::nvml::events::Event;
+use dra_driver::inventory::{Inventory, discover, open, procfs};
+use dra_driver::node::{Epoch, View};
 use dra_driver::nvml::library;
 use dra_driver::nvml::pulse::Pulse;
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, Ear, Heard, Shared, Whose, XID, close};
+use super::connection::{Connection, Ear, Heard, Shared, Whose, close};
+use super::known::Known;
 use super::{Settings, code_of_call, code_of_lane};
 use crate::metrics::{Metrics, NvmlCall, NvmlCode, Reason};
 
@@ -84,15 +83,11 @@ pub(super) struct Monitor {
     number: u64,
     ears: BTreeMap<usize, Ear>,
     surroundings: Surroundings,
-    health: Health,
-    /// What the node has, as of the last session.
-    known: Inventory,
-    /// Devices of which it is only known what they were.
-    as_before: BTreeSet<String>,
-    /// Those of them that NVML does not list any more.
-    unlisted: BTreeSet<String>,
+    known: Known,
     /// What is shown while there is no session, and why there is none.
     without: Option<(Inventory, String)>,
+    /// Whether the view may differ from what is shown.
+    stale: bool,
 
     pulse_at: Instant,
     survey_at: Instant,
@@ -123,11 +118,9 @@ impl Monitor {
             number: 0,
             ears: BTreeMap::new(),
             surroundings: Surroundings::default(),
-            health: Health::default(),
-            known: Inventory::default(),
-            as_before: BTreeSet::new(),
-            unlisted: BTreeSet::new(),
+            known: Known::default(),
             without: None,
+            stale: true,
             pulse_at: now,
             survey_at: now,
             refresh_at: now,
@@ -161,14 +154,18 @@ impl Monitor {
         if now >= self.pulse_at {
             self.pulse_at = now + PULSE;
             self.look();
+            self.stale = true;
         }
-        // Before anybody relies on a GPU, its news is heard.
-        self.listen();
-        self.publish();
+        if std::mem::take(&mut self.stale) {
+            // Before anybody relies on a GPU, its news is heard.
+            self.listen();
+            self.publish();
+        }
         // Short enough to notice the end; the token cannot wake a thread that waits for news.
         let wait = self.pulse_at.saturating_duration_since(Instant::now()).min(PULSE / 4);
         match self.news.recv_timeout(wait) {
             Ok((whose, heard)) => {
+                self.stale = true;
                 self.take_in(whose, heard);
                 while let Ok((whose, heard)) = self.news.try_recv() {
                     if cancel.is_cancelled() {
@@ -205,7 +202,7 @@ impl Monitor {
         let refresh = now >= self.refresh_at;
         match wish {
             Wish::Close => {
-                self.health = Health::default();
+                self.known.renew();
                 let surroundings = self.look_around();
                 self.reconnect(surroundings);
             }
@@ -216,34 +213,14 @@ impl Monitor {
                 self.reconnect(surroundings);
             }
             // A GPU that stays lost may come back unseen by the session that lost it.
-            Wish::Nothing if refresh && self.may_have_come_back() => {
+            Wish::Nothing if refresh && self.known.may_have_come_back() => {
                 let surroundings = self.look_around();
                 self.reconnect(surroundings);
             }
             Wish::Read => self.read_again(),
-            Wish::Nothing if refresh || (survey && self.is_settling()) => self.read_again(),
+            Wish::Nothing if refresh || (survey && self.known.is_settling()) => self.read_again(),
             Wish::Nothing => {}
         }
-    }
-
-    /// Whether GPUs are lost, and none hangs: a hanging one would hang in a new session too.
-    fn may_have_come_back(&self) -> bool {
-        let faults = self.health.faults().values().flatten();
-        let mut away = faults.filter(|fault| fault.class == Class::Lost).peekable();
-        away.peek().is_some() && away.all(|fault| fault.cause == "lost")
-    }
-
-    /// Whether a GPU that answers is not what it will be: it cannot be used yet, or its fabric is not ready.
-    fn is_settling(&self) -> bool {
-        self.known.gpus.iter().any(|gpu| {
-            let name = gpu.name.as_deref();
-            let answers = name.is_none_or(|name| !self.health.is_away(name));
-            let old = name.is_some_and(|name| self.as_before.contains(name));
-            let in_progress = gpu.fabric.as_ref().is_some_and(|fabric| {
-                matches!(fabric.state, FabricState::NotStarted | FabricState::InProgress)
-            });
-            answers && (!gpu.usable || old || in_progress)
-        })
     }
 
     fn look_around(&self) -> Surroundings {
@@ -277,7 +254,7 @@ impl Monitor {
         let within = if first { self.settings.gpu_timeout } else { self.settings.gpu_timeout.min(ANSWER) };
         if surroundings.module != self.surroundings.module && !first {
             // Another kernel module has initialised all GPUs anew.
-            self.health = Health::default();
+            self.known.renew();
         }
         self.surroundings = surroundings;
         let (session, search) = match open(&self.settings.roots, within) {
@@ -297,7 +274,7 @@ impl Monitor {
         tracing::info!(
             gpus = fresh.gpus.len(),
             usable = fresh.gpus.iter().filter(|gpu| gpu.usable).count(),
-            driver = driver_version(&fresh),
+            driver = fresh.versions.driver.as_ref().map(|version| &version.raw),
             "NVML answers"
         );
         let names = self.settle(fresh, session.gpus().len());
@@ -325,7 +302,7 @@ impl Monitor {
     fn read_again(&mut self) {
         let Some(connection) = self.connection.clone() else { return };
         let within = self.settings.gpu_timeout.min(ANSWER);
-        let search = self.known.library.clone();
+        let search = self.known.library();
         let fresh = discover(&connection.session, search, &self.settings.roots.sysfs, within);
         let names = self.settle(fresh, connection.session.gpus().len());
         self.use_connection(Connection { session: Arc::clone(&connection.session), names });
@@ -337,30 +314,9 @@ impl Monitor {
         self.connection = Some(connection);
     }
 
-    /// Makes a fresh inventory the known one. Answers the names of the GPUs of this session's lanes.
     fn settle(&mut self, fresh: Inventory, lanes: usize) -> BTreeMap<usize, String> {
         self.refresh_at = Instant::now() + REFRESH;
-        let elsewhere: Vec<_> = self
-            .surroundings
-            .bus
-            .iter()
-            .filter(|gpu| gpu.driver.as_deref().is_some_and(|driver| driver != "nvidia"))
-            .map(|gpu| gpu.address)
-            .collect();
-        let settled = settle(&self.known, fresh, &elsewhere);
-        let now = Timestamp::now();
-        for device in &settled.replaced {
-            tracing::warn!(device, "another GPU sits in the slot now");
-            self.health.apply(device, &News::Renewed, now);
-        }
-        self.known = settled.inventory;
-        self.as_before = settled.as_before;
-        self.unlisted = settled.unlisted;
-        let gpus = &self.known.gpus;
-        self.health.retain(|device| gpus.iter().any(|gpu| gpu.name.as_deref() == Some(device)));
-        let listed =
-            gpus.iter().filter_map(|gpu| Some((usize::try_from(gpu.index).ok()?, gpu.name.clone()?)));
-        listed.filter(|(lane, name)| *lane < lanes && !self.unlisted.contains(name)).collect()
+        self.known.settle(fresh, lanes, &self.surroundings.bus)
     }
 
     /// Asks every GPU whether it lives, and enters what comes of it.
@@ -387,7 +343,7 @@ impl Monitor {
             let pulse = asked.and_then(|pending| pending.wait());
             let (news, wished) = match pulse {
                 Ok(Pulse::Beats { recovery_action }) => {
-                    let away = name.is_none_or(|name| self.health.is_away(name));
+                    let away = name.is_none_or(|name| self.known.is_away(name));
                     let wished = if away { Wish::Read } else { Wish::Nothing };
                     (Some(News::Answers { recovery_action }), wished)
                 }
@@ -412,32 +368,11 @@ impl Monitor {
             };
             wish = wish.max(wished);
             if let (Some(name), Some(news)) = (name, news) {
-                self.enter(name, &news);
+                self.known.enter(name, &news);
             }
         }
-        for device in self.unlisted.clone() {
-            self.enter(&device, &News::Lost("NVML does not list the GPU any more".into()));
-        }
+        self.known.unlisted_are_lost();
         wish
-    }
-
-    /// Enters news of a device, and logs what changes by it.
-    fn enter(&mut self, device: &str, news: &News) {
-        if !self.health.apply(device, news, Timestamp::now()) {
-            return;
-        }
-        match self.health.faults().get(device).and_then(|faults| faults.first()) {
-            Some(worst) => {
-                tracing::error!(
-                    device,
-                    class = worst.class.as_str(),
-                    cause = worst.cause,
-                    "{}",
-                    worst.message
-                );
-            }
-            None => tracing::info!(device, "the device is well again"),
-        }
     }
 
     /// Opens an ear for each GPU that answers and has none.
@@ -445,7 +380,7 @@ impl Monitor {
         let now = Instant::now();
         let Some(connection) = self.connection.clone().filter(|_| now >= self.listen_at) else { return };
         for (lane, name) in &connection.names {
-            if self.ears.contains_key(lane) || self.health.is_away(name) {
+            if self.ears.contains_key(lane) || self.known.is_away(name) {
                 continue;
             }
             let whose = Whose { connection: self.number, lane: *lane };
@@ -470,10 +405,10 @@ impl Monitor {
         };
         let device = device.clone();
         match heard {
-            Heard::Event(event) => self.happened(&device, &event),
+            Heard::Event(event) => self.known.happened(&device, &event),
             Heard::GpuLost => {
                 self.ears.remove(&whose.lane);
-                self.enter(&device, &News::Lost("NVML says that the GPU is lost".into()));
+                self.known.enter(&device, &News::Lost("NVML says that the GPU is lost".into()));
             }
             Heard::Deaf(error) => {
                 self.ears.remove(&whose.lane);
@@ -487,33 +422,6 @@ impl Monitor {
         self.pulse_at = self.pulse_at.min(Instant::now() + PULSE_AT_MOST);
     }
 
-    fn happened(&mut self, device: &str, event: &Event) {
-        if event.kind != XID {
-            return;
-        }
-        let xid = event.data;
-        match advice(xid) {
-            Advice::Application => {
-                tracing::info!(device, xid, "XID of an application; nothing has to be done about the GPU");
-            }
-            Advice::Unknown => {
-                tracing::warn!(device, xid, "XID that NVIDIA's catalogue has no advice for");
-            }
-            Advice::Fault(_) => self.enter(device, &News::Xid(xid)),
-        }
-    }
-
-    /// What the node has. A GPU that is away is shown as it was; one that answers, but not enough, cannot be
-    /// used.
-    fn inventory(&self) -> Inventory {
-        let mut inventory = self.known.clone();
-        for gpu in &mut inventory.gpus {
-            let old = |name: &str| self.as_before.contains(name) && !self.health.is_away(name);
-            gpu.usable &= !gpu.name.as_deref().is_some_and(old);
-        }
-        inventory
-    }
-
     fn publish(&self) {
         let epoch =
             |driver_version| Epoch { boot_id: self.view.borrow().epoch.boot_id.clone(), driver_version };
@@ -525,9 +433,9 @@ impl Monitor {
                 without_nvml: Some(reason.clone()),
             },
             (None, Some(_)) => View {
-                inventory: self.inventory(),
-                faults: self.health.faults().clone(),
-                epoch: epoch(driver_version(&self.known)),
+                inventory: self.known.inventory(),
+                faults: self.known.faults().clone(),
+                epoch: epoch(self.known.driver_version()),
                 without_nvml: None,
             },
             (None, None) => return,
@@ -540,10 +448,6 @@ impl Monitor {
             differs
         });
     }
-}
-
-fn driver_version(inventory: &Inventory) -> Option<String> {
-    inventory.versions.driver.as_ref().map(|version| version.raw.clone())
 }
 
 /// NVML's code for a GPU that is lost.

@@ -54,6 +54,7 @@ struct Life<'a> {
     proxy: &'a Proxy,
     program: Program,
     killed: bool,
+    event: &'a Event,
 }
 
 impl Life<'_> {
@@ -64,7 +65,8 @@ impl Life<'_> {
                 Ok(done) => return done,
                 Err(died) => {
                     let log = self.scene.log();
-                    assert!(died.killed() && !self.killed, "the plugin ended: {:?}\n{log}", died.0);
+                    let as_planned = died.killed() && !self.killed;
+                    assert!(as_planned, "with {:?} the plugin ended: {:?}\n{log}", self.event, died.0);
                     self.killed = true;
                     self.program = self.scene.start(&[], &self.proxy.kubeconfig());
                 }
@@ -96,7 +98,7 @@ async fn live(client: Client, space: &Space, claim: &str, event: &Event) -> Seen
     if let Event::Request(kind, moment) = event {
         proxy.kill_at(kind.clone(), *moment, program.pid());
     }
-    let mut life = Life { scene: &scene, proxy: &proxy, program, killed: false };
+    let mut life = Life { scene: &scene, proxy: &proxy, program, killed: false, event };
 
     life.step(async |scene, program| scene.published(program).await).await;
     let first = life.step(async |scene, program| scene.prepare(program, &used).await).await;
@@ -107,7 +109,12 @@ async fn live(client: Client, space: &Space, claim: &str, event: &Event) -> Seen
     let again = life.step(async |scene, program| scene.prepare(program, &used).await).await;
     assert_eq!(first, again, "a repeated call has another answer");
     life.step(async |scene, program| scene.end(program, &used).await).await;
-    life.step(async |_, program| program.stop().await).await;
+    let stop = async |scene: &Scene, program: &mut Program| {
+        // One that was started a moment ago does not listen to the signal yet.
+        scene.published(program).await?;
+        program.stop().await
+    };
+    life.step(stop).await;
 
     let left = files_below(&scene.state().join("claims"));
     assert!(left.is_empty(), "records are left: {left:?}\n{}", scene.log());

@@ -53,6 +53,8 @@ impl fmt::Debug for Scene {
 #[derive(Debug)]
 pub struct Program {
     child: Child,
+    /// Whether the child is another program, whose child is the plugin.
+    under_another: bool,
 }
 
 /// A claim with the pod that uses it.
@@ -150,7 +152,7 @@ impl Scene {
             command.arg(flag).arg::<OsString>(value);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
-        Program { child: command.spawn().expect("start the plugin") }
+        Program { child: command.spawn().expect("start the plugin"), under_another: !before.is_empty() }
     }
 
     /// The plugin's log until now.
@@ -310,13 +312,22 @@ impl Program {
         Pid::from_raw(id.try_into().expect("process ids are small")).expect("process ids are positive")
     }
 
+    /// The plugin's process where it runs under another.
+    fn child_of_child(&self) -> Option<Pid> {
+        let parent = self.pid().as_raw_nonzero();
+        let children = fs_err::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+        Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+    }
+
     /// Asks it to end, and waits for that.
     ///
     /// # Errors
     /// It was killed instead.
     pub async fn stop(&mut self) -> Result<(), Died> {
         if self.child.id().is_some() {
-            kill_process(self.pid(), Signal::TERM).expect("ask the program to end");
+            let pid = if self.under_another { self.child_of_child() } else { Some(self.pid()) };
+            // One that is dead is seen below.
+            pid.map(|pid| kill_process(pid, Signal::TERM));
         }
         let status = timeout(GUARD, self.child.wait()).await.expect("the program ends").expect("wait for it");
         if status.success() { Ok(()) } else { Err(Died(status)) }
