@@ -60,6 +60,8 @@ pub struct Gpus {
     pub cluster: Cluster,
     folder: TempDir,
     child: Child,
+    /// How often the kubelet must have registered the plugin.
+    registrations: usize,
 }
 
 impl Gpus {
@@ -82,9 +84,10 @@ impl Gpus {
         let class = format!("gpu.{driver}");
         let space = Space::create(client.clone(), stem, json!({})).await;
         let child = start(&cluster, &client, &fake, &driver, folder.path()).await;
-        let gpus = Self { fake, driver, class, space, cluster, folder, child };
+        let gpus = Self { fake, driver, class, space, cluster, folder, child, registrations: 1 };
         gpus.apply_example("device-classes.yaml").await;
         gpus.published().await;
+        gpus.registered().await;
         gpus
     }
 
@@ -92,6 +95,25 @@ impl Gpus {
     pub async fn start(&mut self) {
         self.child =
             start(&self.cluster, &self.space.client, &self.fake, &self.driver, self.folder.path()).await;
+        self.registrations += 1;
+        self.registered().await;
+    }
+
+    /// Restarts the kubelet, and waits until it has registered the plugin again.
+    pub async fn restart_kubelet(&mut self) {
+        self.cluster.restart("kubelet").await;
+        self.registrations += 1;
+        self.registered().await;
+    }
+
+    /// Waits until the kubelet knows the plugin: a pod that it meets before would wait a minute for its next attempt.
+    /// Only the plugin's log tells.
+    async fn registered(&self) {
+        self.until("be registered", async || {
+            let times = self.log().matches("registered with the kubelet").count();
+            (times >= self.registrations).then_some(())
+        })
+        .await;
     }
 
     /// Kills the plugin as a crash would.

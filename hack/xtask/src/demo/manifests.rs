@@ -13,7 +13,8 @@ const IMAGE: &str = "registry.local/cuda:1";
 /// The example `training-job`, which looks around instead of training.
 pub(super) fn training_job(root: &Path) -> Result<String> {
     let text = fs::read_to_string(root.join("deploy/examples/training-job.yaml"))?;
-    let script = serde_json::json!(["sh", "-c", look::SCRIPT]).to_string();
+    // It lasts long enough for its claim to be looked at.
+    let script = serde_json::json!(["sh", "-c", format!("{}\nsleep 2", look::SCRIPT)]).to_string();
     let text = replaced(&text, "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime", IMAGE)?;
     replaced(&text, r#"["python", "train.py"]"#, &script)
 }
