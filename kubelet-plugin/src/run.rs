@@ -70,7 +70,7 @@ impl Plugin {
     async fn start(options: &RunOptions) -> Result<Self> {
         let driver = options.driver_name.clone();
         let node_name = options.node_name.clone();
-        let pool = format!("{node_name}/gpu");
+        let pool = dra_driver::device::gpu_pool(&node_name);
         let end = CancellationToken::new();
         let end_of_calls = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -123,7 +123,8 @@ impl Plugin {
             owns.clone(),
             metrics.clone(),
             events.clone(),
-            end.clone(),
+            // What waits ends with the calls that it waits for.
+            end_of_calls.clone(),
         );
         let settings = kubelet::Settings {
             driver: driver.clone(),
