@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use crate::setup::{self, Need};
 use crate::summary::{Count, Outcome, Report, Summary};
-use crate::{clients, command, e2e, edges};
+use crate::{clients, command, demo, e2e, edges};
 
 /// Also the tests that need what the set-up fetched.
 pub(crate) const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients";
@@ -42,6 +42,8 @@ pub(crate) enum Step {
     Lifecycle,
     /// Tests inside a cluster: a whole Kubernetes node
     Cluster,
+    /// The demo, with and without a node: its story is asserted
+    Demo,
     /// Pods on every other release of Kubernetes and containerd; with --long alone
     Matrix,
 }
@@ -61,6 +63,7 @@ impl Step {
             Self::Programs => "programs",
             Self::Lifecycle => "lifecycle",
             Self::Cluster => "cluster",
+            Self::Demo => "demo",
             Self::Matrix => "matrix",
         }
     }
@@ -73,13 +76,14 @@ impl Step {
             Self::Shellcheck => &[Need::Shellcheck],
             Self::Tests => &[Need::ForeignClients, Need::Cluster],
             Self::Programs | Self::Lifecycle | Self::Cluster | Self::Matrix => &[Need::Cluster],
+            Self::Demo => &[Need::ForeignClients, Need::Cluster],
             Self::Setup | Self::Edges | Self::Build | Self::Rustdoc => &[],
         }
     }
 
     /// Whether the failure of an earlier step makes this one pointless.
     fn is_pointless_after(self, failed: Self) -> bool {
-        let needs_programs = matches!(self, Self::Lifecycle | Self::Cluster | Self::Matrix);
+        let needs_programs = matches!(self, Self::Lifecycle | Self::Cluster | Self::Demo | Self::Matrix);
         match failed {
             Self::Setup => true,
             Self::Build => self == Self::Tests || needs_programs,
@@ -108,6 +112,7 @@ impl Step {
             Self::Programs => e2e::programs(long),
             Self::Lifecycle => return e2e::lifecycle(long),
             Self::Cluster => return e2e::inside(long),
+            Self::Demo => command::workspace_root().and_then(|root| demo::check(&root)),
             Self::Matrix => return e2e::matrix(),
             Self::Rustdoc => command::run(
                 Command::new("cargo")
@@ -250,7 +255,7 @@ mod tests {
     #[test]
     fn a_failed_step_stops_only_what_stands_on_it() {
         for step in Step::value_variants() {
-            let runs_clusters = matches!(step, Step::Lifecycle | Step::Cluster | Step::Matrix);
+            let runs_clusters = matches!(step, Step::Lifecycle | Step::Cluster | Step::Demo | Step::Matrix);
             assert!(step.is_pointless_after(Step::Setup), "{step:?}");
             assert!(!step.is_pointless_after(Step::Clippy), "{step:?}");
             assert_eq!(

@@ -62,15 +62,29 @@ pub(crate) fn demo(root: &Path, arguments: &Arguments) -> Result<()> {
     }
     command::run(&mut build)?;
 
+    play(root, level, arguments.keep)
+}
+
+/// Tells the story at both levels, with programs that are built already.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    play(root, Level::StandIn, false)?;
+    if !cluster::is_root() {
+        println!("Not root: the demo on a whole node is left out.");
+        return Ok(());
+    }
+    play(root, Level::Node, false)
+}
+
+fn play(root: &Path, level: Level, keep: bool) -> Result<()> {
     let place = Place::new(root, level)?;
     let told = story::tell(&place);
-    if arguments.keep && told.is_ok() {
+    if keep && told.is_ok() {
         place.say_how_to_go_on();
         return Ok(());
     }
     if told.is_err() {
         place.show_what_went_wrong();
-        if arguments.keep {
+        if keep {
             place.say_how_to_go_on();
             return told;
         }

@@ -196,6 +196,16 @@ DRA_CLUSTER_PROCESS="$DRA_CLUSTER_STATE#$name" setsid --fork "$@" >"$log" 2>&1 <
         Ok(found.lines().map(str::to_owned).collect())
     }
 
+    /// What the plugin keeps of claims, as its own subcommand tells without asking it.
+    pub(super) fn state(&self) -> Result<String> {
+        let mut state = exec()?;
+        state.arg(programs()?.join("dra-kubelet-plugin")).arg("state");
+        if self.level == Level::StandIn {
+            state.arg("--state-root").arg(self.folder.join("state"));
+        }
+        command::output(&mut state)
+    }
+
     /// Ends the cluster and all that was started in it.
     pub(super) fn remove(&self) -> Result<()> {
         command::run(xtask()?.args(["cluster", "down", "--name", CLUSTER]))

@@ -160,6 +160,9 @@ fn nine_pods(place: &Place, gpus: &BTreeMap<String, String>) -> Result<()> {
     }
     ensure!(seen == gpus.values().cloned().collect(), "the eight pods should see the node's eight GPUs");
 
+    println!("\n  What the plugin has on record (dra-kubelet-plugin state):");
+    say(Is::Real, &place.state()?);
+
     let ninth = name(GPUS + 1);
     place.apply("ninth.yaml", &manifests::holder(&ninth))?;
     let why = until("the scheduler has said why the ninth pod waits", || {
