@@ -212,5 +212,8 @@ async fn it_survives_its_death_before_and_after_every_function_of_nvml() {
     let both = |function: String| {
         [Effect::KillBefore, Effect::KillAfter].map(|effect| Event::Nvml(function.clone(), effect))
     };
-    die_at_each("nvml", |seen| seen.functions.into_iter().flat_map(both).collect()).await;
+    // It returns when something happens to a GPU, which nothing does here.
+    let never_returns = |event: &Event| matches!(event, Event::Nvml(name, Effect::KillAfter) if name == "nvmlEventSetWait_v2");
+    let points = |seen: Seen| seen.functions.into_iter().flat_map(both);
+    die_at_each("nvml", |seen| points(seen).filter(|event| !never_returns(event)).collect()).await;
 }
