@@ -19,7 +19,7 @@ use crate::claims::{self, Claims};
 use crate::kubelet::{self, Link};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, report};
-use crate::{owner, publish};
+use crate::{driver_files, owner, publish};
 
 /// Threads of the runtime: it only waits; files and NVML have threads of their own.
 const THREADS: usize = 2;
@@ -109,6 +109,8 @@ impl Plugin {
             },
             &driver,
         );
+        let folder = cdi::folder::Folder::new(options.cdi_root.clone(), &driver);
+        tasks.spawn(driver_files::keep(files.clone(), folder, node.changes(), end.clone()));
         let claims = Claims::start(
             claims::Settings {
                 driver: driver.clone(),

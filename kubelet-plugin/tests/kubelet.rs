@@ -258,6 +258,27 @@ async fn the_health_of_devices_is_told_when_it_changes() {
     place.until("healthy again", || health().health == Health::Healthy).await;
 }
 
+/// Containers that are restarted after an upgrade get the files of the driver that is loaded then.
+#[tokio::test]
+async fn the_spec_of_the_drivers_files_is_there_from_the_start_and_follows_the_loaded_driver() {
+    let place = Place::new().await;
+    let mut node = place.gpus();
+    let plugin = place.plugin(&[]);
+    let spec = place.path("cdi").join(format!("{DRIVER}-driver.json"));
+    let names = |version: &str| {
+        let library = format!("libcuda.so.{version}\"");
+        move |text: String| text.contains(&library)
+    };
+    let read = || std::fs::read_to_string(&spec).unwrap_or_default();
+    let old = names(&node.state().unwrap().driver.version);
+    place.until("written", || old(read())).await;
+    node.unload_driver().unwrap();
+    node.load_driver(Some("570.172.08")).unwrap();
+    let new = names("570.172.08");
+    place.until("of the new driver", || new(read()) && !old(read())).await;
+    assert!(plugin.stop().await);
+}
+
 #[tokio::test]
 async fn without_nvml_it_is_registered_and_unprepares_and_says_why_it_cannot_prepare() {
     let place = Place::new().await;
