@@ -77,6 +77,11 @@ pub struct RunOptions {
     #[arg(long, env = "HOST_DRIVER_ROOT")]
     pub host_driver_root: Option<PathBuf>,
 
+    /// What the kernel shows as /proc with the processes of all pods: they are looked at before a GPU passes from a
+    /// claim that is over to another one. The plugin's own /proc has them with hostPID.
+    #[arg(long, env = "PROCESSES_ROOT", default_value = "/proc")]
+    pub processes: PathBuf,
+
     /// Where /metrics, /healthz and /readyz are served; port 0 takes a free one, and the log says which.
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "127.0.0.1:8080")]
     pub admin_address: std::net::SocketAddr,

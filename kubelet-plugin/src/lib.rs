@@ -8,6 +8,7 @@
 
 pub mod arguments;
 pub mod claims;
+pub mod driver_files;
 pub mod inspect;
 pub mod kubelet;
 pub mod metrics;

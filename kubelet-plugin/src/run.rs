@@ -19,7 +19,7 @@ use crate::claims::{self, Claims};
 use crate::kubelet::{self, Link};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, report};
-use crate::{owner, publish};
+use crate::{driver_files, owner, publish};
 
 /// Threads of the runtime: it only waits; files and NVML have threads of their own.
 const THREADS: usize = 2;
@@ -70,7 +70,7 @@ impl Plugin {
     async fn start(options: &RunOptions) -> Result<Self> {
         let driver = options.driver_name.clone();
         let node_name = options.node_name.clone();
-        let pool = format!("{node_name}/gpu");
+        let pool = dra_driver::device::gpu_pool(&node_name);
         let end = CancellationToken::new();
         let end_of_calls = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -109,13 +109,15 @@ impl Plugin {
             },
             &driver,
         );
+        let folder = cdi::folder::Folder::new(options.cdi_root.clone(), &driver);
+        tasks.spawn(driver_files::keep(files.clone(), folder, node.changes(), end.clone()));
         let claims = Claims::start(
             claims::Settings {
                 driver: driver.clone(),
                 node_name: node_name.clone(),
                 state_root: options.state_root.clone(),
                 cdi_root: options.cdi_root.clone(),
-                procfs: options.roots.procfs.clone(),
+                procfs: options.processes.clone(),
             },
             client.clone(),
             node.clone(),
@@ -123,7 +125,8 @@ impl Plugin {
             owns.clone(),
             metrics.clone(),
             events.clone(),
-            end.clone(),
+            // What waits ends with the calls that it waits for.
+            end_of_calls.clone(),
         );
         let settings = kubelet::Settings {
             driver: driver.clone(),

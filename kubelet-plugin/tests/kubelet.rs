@@ -141,6 +141,10 @@ fn device(node: &Node) -> String {
     format!("gpu-{}", node.state().unwrap().gpus[0].pci.to_string().replace([':', '.'], "-"))
 }
 
+fn mode(path: PathBuf) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
 fn sockets(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -156,7 +160,6 @@ async fn it_is_registered_with_the_version_that_is_preferred_and_root_alone_may_
     assert_eq!(registered[0].driver, DRIVER);
     assert_eq!(registered[0].endpoint, place.path("p").join(DRIVER).join("dra.sock"));
     assert_eq!(registered[0].service, "v1.DRAPlugin");
-    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(place.path("r").join(format!("{DRIVER}-reg.sock"))), 0o600);
     assert_eq!(mode(registered[0].endpoint.clone()), 0o600);
     assert_eq!(mode(place.path("p").join(DRIVER)), 0o700);
@@ -199,6 +202,29 @@ async fn a_socket_that_somebody_removed_is_made_anew() {
     place.registered(1).await;
 }
 
+#[tokio::test]
+async fn the_dra_socket_is_made_anew_too_and_serves_though_a_health_stream_was_open() {
+    let place = Place::new().await;
+    let node = place.gpus();
+    let plugin = place.plugin(&[]);
+    let socket = place.registered(1).await.remove(0).endpoint;
+    let healthy = || place.kubelet.health(DRIVER, POOL, &device(&node)) == Health::Healthy;
+    place.until("healthy", healthy).await;
+    std::fs::remove_dir_all(socket.parent().unwrap()).unwrap();
+    place.until("made anew", || socket.exists()).await;
+    let pod = pod(&[("gpu", "0b2c8b6e-53f1-4d57-9a53-0d3e1e2f4a5b")]);
+    // The kubelet gives a call 45 s; a plugin that first waits for its old streams takes half of that.
+    let answered = tokio::time::timeout(Duration::from_secs(15), async {
+        place.registered(1).await;
+        assert!(place.kubelet.prepare_pod(&pod).await.is_err(), "no API server knows the claim");
+        place.kubelet.end_pod(&pod.uid).await.unwrap();
+    });
+    answered.await.expect("the new socket answers");
+    place.until("healthy again", healthy).await;
+    assert_eq!(mode(socket.parent().unwrap().to_owned()), 0o700);
+    assert!(plugin.stop().await);
+}
+
 /// In a rolling update the new instance is registered beside the old one, and the kubelet goes on with the new one.
 #[tokio::test]
 async fn two_instances_overlap_under_the_uids_of_their_pods() {
@@ -230,6 +256,27 @@ async fn the_health_of_devices_is_told_when_it_changes() {
     assert!(!health().message.is_empty(), "no reason is given");
     node.inject(&Injection::Returned { gpu: GpuSelector::Slot(0), uuid: None }).unwrap();
     place.until("healthy again", || health().health == Health::Healthy).await;
+}
+
+/// Containers that are restarted after an upgrade get the files of the driver that is loaded then.
+#[tokio::test]
+async fn the_spec_of_the_drivers_files_is_there_from_the_start_and_follows_the_loaded_driver() {
+    let place = Place::new().await;
+    let mut node = place.gpus();
+    let plugin = place.plugin(&[]);
+    let spec = place.path("cdi").join(format!("{DRIVER}-driver.json"));
+    let names = |version: &str| {
+        let library = format!("libcuda.so.{version}\"");
+        move |text: String| text.contains(&library)
+    };
+    let read = || std::fs::read_to_string(&spec).unwrap_or_default();
+    let old = names(&node.state().unwrap().driver.version);
+    place.until("written", || old(read())).await;
+    node.unload_driver().unwrap();
+    node.load_driver(Some("570.172.08")).unwrap();
+    let new = names("570.172.08");
+    place.until("of the new driver", || new(read()) && !old(read())).await;
+    assert!(plugin.stop().await);
 }
 
 #[tokio::test]

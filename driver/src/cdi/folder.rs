@@ -1,9 +1,9 @@
 //! The folder of the CDI specs.
 
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -42,24 +42,19 @@ pub enum Stored {
 /// The CDI folder, as far as it is this driver's: no other file in it is looked at or touched.
 ///
 /// A spec is written under a temporary name that container runtimes pass over, and renamed: they see the old one or
-/// the new one whole. Two writers of one spec in one process have to be kept apart by the caller; other processes
-/// use temporary names of their own. The folder is made if it is missing.
+/// the new one whole. A writer holds the folder's lock, of the kernel's file locks: there may be two of this plugin in a
+/// rolling update. The folder is made if it is missing.
 #[derive(Clone, Debug)]
 pub struct Folder {
     root: PathBuf,
     driver: String,
-    /// Tells this process's temporary names from those of others, which may have the same process id in a container
-    /// of their own.
-    writer: String,
 }
 
 impl Folder {
     /// The specs of a driver in a folder. Nothing is read or made yet.
     #[must_use]
     pub fn new(cdi_root: PathBuf, driver: &str) -> Self {
-        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let writer = format!("{}-{:x}", process::id(), started.as_nanos());
-        Self { root: cdi_root, driver: driver.to_owned(), writer }
+        Self { root: cdi_root, driver: driver.to_owned() }
     }
 
     /// Writes a claim's spec in the place of the one that is there.
@@ -181,20 +176,30 @@ impl Folder {
         let failed = |error| failed("write", &path, error);
         let mut bytes = serde_json::to_vec_pretty(spec).map_err(|error| failed(error.into()))?;
         bytes.push(b'\n');
-        let temporary = self.root.join(format!(".{name}.{}.tmp", self.writer));
-        let written = match whole(&temporary, &bytes) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                std::fs::create_dir_all(&self.root)
-                    .map_err(|error| self::failed("make the folder", &self.root, error))?;
-                whole(&temporary, &bytes)
-            }
-            written => written,
-        };
+        let _locked = self.lock()?;
+        let temporary = self.root.join(format!(".{name}.tmp"));
+        let written = whole(&temporary, &bytes);
         written.and_then(|()| std::fs::rename(&temporary, &path)).map_err(|error| {
             // The first failure is the one to tell of.
             let _ = std::fs::remove_file(&temporary);
             failed(error)
         })
+    }
+
+    /// Makes the folder, if it is missing, and waits until no other writes in it.
+    fn lock(&self) -> Result<File, FolderError> {
+        let failed = |error| failed("lock the folder", &self.root, error);
+        let folder = match File::open(&self.root) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                std::fs::create_dir_all(&self.root)
+                    .map_err(|error| self::failed("make the folder", &self.root, error))?;
+                File::open(&self.root)
+            }
+            opened => opened,
+        };
+        let folder = folder.map_err(failed)?;
+        folder.lock().map_err(failed)?;
+        Ok(folder)
     }
 
     fn remove(&self, name: &str) -> Result<(), FolderError> {

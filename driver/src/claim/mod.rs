@@ -25,6 +25,8 @@ pub mod troubles;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod random_tests;
+#[cfg(test)]
 mod world;
 
 use serde::{Deserialize, Serialize};

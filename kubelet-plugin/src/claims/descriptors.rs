@@ -14,12 +14,16 @@ const GRAIN_MS: u64 = 1000;
 /// milliseconds after the machine, as `procfs` numbers them, in order. This process is none of them.
 ///
 /// # Errors
-/// The processes cannot be listed, or there are some of which the descriptors cannot be read, and none of the
+/// The processes cannot be listed, or are those of a container in which this process is the first, or there are some of which the descriptors cannot be read, and none of the
 /// others has the device open.
 pub(super) fn open_by(procfs: &Path, (major, minor): (u32, u32), since_ms: u64) -> io::Result<Vec<u32>> {
     // In a container with the host's /proc mounted, only the link there tells who this process is.
     let own = fs::read_link(procfs.join("self")).ok();
     let own = own.and_then(|own| own.to_str()?.parse::<u32>().ok());
+    if own == Some(1) {
+        let alone = "they are those of the plugin's own container alone";
+        return Err(io::Error::other(alone));
+    }
     let mut open = Vec::new();
     let mut hidden = None;
     for entry in fs::read_dir(procfs)? {
@@ -132,6 +136,15 @@ mod tests {
         let seen = seen.unwrap();
         assert!(seen.contains(&child.id()), "{seen:?}");
         assert!(!seen.contains(&process::id()), "{seen:?}");
+    }
+
+    #[test]
+    fn a_containers_own_processes_say_nothing_of_other_pods() {
+        let folder = tempfile::tempdir().unwrap();
+        process(folder.path(), 1, &[], 0);
+        symlink("1", folder.path().join("self")).unwrap();
+        let error = open_by(folder.path(), NULL, 0).unwrap_err().to_string();
+        assert!(error.contains("own container alone"), "{error}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod ground;
 mod index;
 mod queue;
 mod reconcile;
+mod wait;
 mod work;
 
 use std::collections::BTreeMap;

@@ -17,13 +17,14 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::api::{self, Said};
 use super::failure::Failure;
 use super::index::Prepared;
 use super::queue::{Answer, Kind, Turn};
-use super::{MARGIN, Shared, descriptors};
+use super::wait::Wait;
+use super::{Shared, descriptors};
 use crate::metrics::{self, Phase, Reason};
 
 /// How long one GET may take.
@@ -34,10 +35,6 @@ const GET_WITH_RECORD: Duration = Duration::from_secs(2);
 const STALE: Duration = Duration::from_secs(5);
 /// Between an answer of the API server that would be final, and asking again to be sure.
 const SURE: Duration = Duration::from_millis(250);
-/// Between two attempts, if nothing is heard: other processes and device nodes send no word.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// After this time of waiting, the user is told what is waited for.
-const TELL: Duration = Duration::from_secs(5);
 /// How long NVML may take to list a device's processes.
 const PROCESSES: Duration = Duration::from_secs(2);
 
@@ -318,8 +315,8 @@ impl Shared {
                 let procfs = &self.settings.procfs;
                 descriptors::open_by(procfs, (node.major, node.minor), since_ms).map_err(|error| {
                     format!(
-                        "the processes in {} cannot be read: {error}; give the plugin the host's /proc and \
-                         CAP_SYS_PTRACE",
+                        "the processes in {} cannot be seen: {error}; run the plugin's pod with hostPID and \
+                         CAP_SYS_PTRACE, or set --processes (PROCESSES_ROOT)",
                         procfs.display()
                     )
                 })
@@ -441,72 +438,4 @@ impl Shared {
 
 fn outcome<T, E>(result: &Result<T, E>) -> metrics::Outcome {
     if result.is_ok() { metrics::Outcome::Ok } else { metrics::Outcome::Error }
-}
-
-/// Waiting for what stands in the way: until something changes, or for a pause that grows.
-struct Wait<'a> {
-    shared: &'a Shared,
-    claim: &'a ClaimRef,
-    turn: Turn,
-    views: tokio::sync::watch::Receiver<Arc<View>>,
-    freed: tokio::sync::watch::Receiver<u64>,
-    pause: Duration,
-    waited: Duration,
-    told: bool,
-    said: String,
-}
-
-impl<'a> Wait<'a> {
-    fn new(shared: &'a Shared, claim: &'a ClaimRef, turn: Turn) -> Self {
-        let (views, freed) = (shared.node.changes(), shared.freed.subscribe());
-        let (pause, waited) = (PAUSE.0, Duration::ZERO);
-        Self { shared, claim, turn, views, freed, pause, waited, told: false, said: String::new() }
-    }
-
-    /// From now on changes count: what is read after this is new enough.
-    fn mark(&mut self) {
-        self.views.mark_unchanged();
-        self.freed.mark_unchanged();
-    }
-
-    /// How long it may still take.
-    fn left(&self) -> Duration {
-        let until = *self.turn.deadline.borrow();
-        until.saturating_duration_since(Instant::now()).saturating_sub(MARGIN)
-    }
-
-    /// Waits.
-    ///
-    /// # Errors
-    /// The failure, when there is no time left.
-    async fn pause(&mut self, failure: Failure) -> Result<(), Failure> {
-        let (left, start) = (self.left(), Instant::now());
-        if left.is_zero() {
-            return Err(failure);
-        }
-        let text = failure.to_string();
-        if text != self.said {
-            let (name, uid) = (self.claim.full_name(), &self.claim.uid);
-            tracing::info!(claim = name, uid, holder = failure.holder(), reason = text, "waiting");
-            self.said.clone_from(&text);
-        }
-        if self.waited >= TELL && !self.told {
-            self.told = true;
-            self.shared.tell(self.claim, true, "Waiting", "Waiting", format!("Still waiting. {text}"));
-        }
-        let jitter = Duration::from_secs_f64(self.pause.as_secs_f64() * (0.8 + 0.4 * fastrand::f64()));
-        tokio::select! {
-            () = self.turn.give_way.cancelled() => return Err(Failure::GaveWay { reason: text }),
-            changed = self.views.changed() => {
-                if changed.is_err() {
-                    // The monitor has ended, and with it the program.
-                    sleep(jitter.min(left)).await;
-                }
-            }
-            _ = self.freed.changed() => {}
-            () = sleep_until(start + jitter.min(left)) => self.pause = (self.pause * 2).min(PAUSE.1),
-        }
-        self.waited += start.elapsed();
-        Ok(())
-    }
 }

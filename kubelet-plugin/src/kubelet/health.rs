@@ -86,8 +86,10 @@ impl Service {
         tokio::spawn(async move {
             loop {
                 let list = of_view(&views.borrow_and_update());
-                if sender.send(Ok(message(&pool, list, Timestamp::now()))).await.is_err() {
-                    return;
+                let message = Ok(message(&pool, list, Timestamp::now()));
+                tokio::select! {
+                    sent = sender.send(message) => if sent.is_err() { return },
+                    () = cancel.cancelled() => return,
                 }
                 tokio::select! {
                     changed = views.changed() => if changed.is_err() { return },

@@ -147,7 +147,7 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), SocketError> {
 /// A name of eight letters that begins with a dot. It depends on the socket's own, so that sockets side by side do
 /// not meet.
 fn hidden_name(path: &Path) -> String {
-    format!(".{}", hash(&path.to_string_lossy(), 5))
+    format!(".{}", hash(&path.file_name().unwrap_or_default().to_string_lossy(), 5))
 }
 
 fn remove(path: &Path) -> Result<(), SocketError> {

@@ -126,7 +126,7 @@ fn only_our_claims_are_listed_and_only_old_leftovers_removed() {
     }
     let left = root.path().join(".gpu.example.com-claim-uid-8.json.1-1.tmp");
     let file = std::fs::File::create(&left).unwrap();
-    file.set_modified(SystemTime::now() - 2 * LEFT).unwrap();
+    file.set_modified(std::time::SystemTime::now() - 2 * LEFT).unwrap();
 
     assert_eq!(folder.claims().unwrap(), ["uid-1", "uid-2"]);
     assert!(!left.exists(), "a killed writer's file");

@@ -14,7 +14,7 @@ const CHANGES: &str = "openat,write,pwrite64,rename,renameat,renameat2,unlink,un
 pub struct FileCall {
     /// The call's name, as strace has it.
     pub name: String,
-    /// The file.
+    /// The file; of two, the one that there was before.
     pub path: PathBuf,
     /// The how manieth call of this name on this file in one thread, from 1.
     pub nth: usize,
@@ -74,8 +74,8 @@ pub fn changes(record: &str, folders: &[&Path]) -> Vec<FileCall> {
             continue;
         }
         let below = |path: &&str| folders.iter().any(|folder| Path::new(path).starts_with(folder));
-        // The last of a call's paths is the one that comes to be.
-        let Some(path) = paths(arguments).rfind(below) else { continue };
+        // By the first of a call's paths strace finds the call again.
+        let Some(path) = paths(arguments).find(below) else { continue };
         let nth = counts.entry((thread, name, path)).or_insert(0);
         *nth += 1;
         calls.push(FileCall { name: name.to_owned(), path: path.into(), nth: *nth });
@@ -84,7 +84,7 @@ pub fn changes(record: &str, folders: &[&Path]) -> Vec<FileCall> {
 }
 
 /// The absolute paths among a call's arguments: those of descriptors stand in `<>`, those that were given in `""`.
-fn paths(arguments: &str) -> impl DoubleEndedIterator<Item = &str> {
+fn paths(arguments: &str) -> impl Iterator<Item = &str> {
     arguments.split(['<', '>', '"']).filter(|part| part.starts_with('/'))
 }
 
@@ -112,8 +112,8 @@ mod tests {
             [
                 "openat 1 on /run/d/claims/.1.tmp",
                 "write 1 on /run/d/claims/.1.tmp",
-                "rename 1 on /run/d/claims/1.json",
-                "rename 2 on /run/d/claims/1.json",
+                "rename 1 on /run/d/claims/.1.tmp",
+                "rename 2 on /run/d/claims/.1.tmp",
                 "unlink 1 on /run/d/claims/1.json",
             ]
         );

@@ -102,7 +102,8 @@ impl Scene {
             ..Settings::new(&node, folder.path().join("registry"))
         };
         let kubelet = Kubelet::start(settings).await.expect("start the stand-in");
-        let driver = format!("{}.example.com", unique("crash"));
+        // The same in all scenes, each of which has a node of its own: names of files depend on it.
+        let driver = "crash.example.com".to_owned();
         Self { fake: fake.expect("make the fake node"), driver, client, node, folder, kubelet }
     }
 

@@ -3,4 +3,5 @@
 
 mod faults;
 mod publishing;
+mod scheduling;
 mod stage;

@@ -146,8 +146,6 @@ async fn slices_that_the_kubelet_wiped_stay_away_until_it_registers_the_plugin()
     stage.link.send_modify(|link| link.registrations += 1);
     stage.until_devices(&[ONE, TWO]).await;
     assert_eq!(stage.writes(), "+2 ~0 -0");
-
-    // The same, seen only when the watch is over.
     stage.remove().await;
 }
 

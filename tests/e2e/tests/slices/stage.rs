@@ -42,7 +42,7 @@ pub(crate) struct Stage {
     pub(crate) events: mpsc::Receiver<Event>,
     /// Slices, without the script.
     pub(crate) slices: Api<ResourceSlice>,
-    client: Client,
+    pub(crate) client: Client,
     hand_over: Events,
     cancel: CancellationToken,
     publisher: Option<JoinHandle<()>>,
@@ -53,7 +53,7 @@ impl Stage {
     pub(crate) async fn new(stem: &str, view: View) -> Self {
         let client = Cluster::current().client().await;
         let node = unique(stem);
-        let made: Node = make_global(&client, json!({"metadata": {"name": node}})).await;
+        let made: Node = make_global(&client, node_object(&node)).await;
         let (hand_over, events) = Events::queue();
         let driver = format!("{node}.example.com");
         Self {
@@ -211,7 +211,7 @@ impl Stage {
     /// Replaces the Node by another one of its name, and returns the new one's UID.
     pub(crate) async fn replace_node(&self) -> String {
         delete(&Api::<Node>::all(self.client.clone()), &self.node).await;
-        uid::<Node>(&make_global(&self.client, json!({"metadata": {"name": self.node}})).await)
+        uid::<Node>(&make_global(&self.client, node_object(&self.node)).await)
     }
 
     /// Whether the API server keeps device taints, by an attempt of the test's own.
@@ -229,6 +229,15 @@ impl Stage {
         let stored = self.slices.create(&params, &slice).await.unwrap();
         devices(&stored)[0].taints.is_some()
     }
+}
+
+/// A Node that pods can be bound to, though none of them runs.
+fn node_object(name: &str) -> serde_json::Value {
+    let room = json!({"pods": "10", "cpu": "1", "memory": "1Gi"});
+    json!({
+        "metadata": {"name": name, "labels": {"for": name}},
+        "status": {"capacity": room, "allocatable": room},
+    })
 }
 
 pub(crate) fn devices(slice: &ResourceSlice) -> &[Device] {
