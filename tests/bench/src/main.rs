@@ -12,8 +12,6 @@ mod numbers;
 mod pods;
 mod prepares;
 
-use std::time::Duration;
-
 use e2e::api::Space;
 use e2e::cluster::Cluster;
 use serde_json::json;
@@ -27,8 +25,6 @@ const STARTS: usize = 5;
 const BEFORE: [usize; 3] = [0, 100, 1000];
 /// How many claims are prepared at once, and how often.
 const AT_ONCE: [(usize, usize); 3] = [(1, 100), (8, 20), (64, 5)];
-/// After this time without calls the plugin is idle.
-const IDLE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() {
@@ -47,9 +43,6 @@ async fn main() {
         }
     }
     rows.push(Row::of("start to slice visible", &starts, "2000", "< 50"));
-    tokio::time::sleep(IDLE).await;
-    let idle = node.memory();
-
     let mut prepares = prepares::Prepares::new(&node, &space).await;
     for before in BEFORE {
         prepares.hold(before).await;
@@ -83,15 +76,11 @@ async fn main() {
     node.end().await;
     space.remove().await;
 
-    rows.push(Row::of(
-        "a container sees its GPU, less the same pod without",
-        &pods::differences().await,
-        "",
-        "",
-    ));
-    rows.push(Row::one("memory when idle: VmRSS", idle.resident, "MB", "52", "10"));
+    let (idle, differences) = pods::measure().await;
+    rows.push(Row::of("a container sees its GPU, less the same pod without", &differences, "", ""));
+    rows.push(Row::one("memory when idle, 8 GPUs: VmRSS", idle.resident, "MB", "52", "10"));
     rows.push(Row::one("  of it anonymous: RssAnon", idle.anonymous, "MB", "", ""));
-    rows.push(Row::one("memory with 1000 claims prepared: VmRSS", busy.resident, "MB", "", ""));
+    rows.push(Row::one("memory with 64 GPUs, 1000 claims prepared: VmRSS", busy.resident, "MB", "", ""));
     rows.push(Row::one("  of it anonymous: RssAnon", busy.anonymous, "MB", "", ""));
     let size = fs_err::metadata(e2e::gpu::program()).expect("look at the plugin's program").len();
     rows.push(Row::one("the program's file", numbers::megabytes(size), "MB", "58", "12"));

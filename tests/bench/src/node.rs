@@ -1,4 +1,4 @@
-//! A plugin with 64 GPUs that serves no kubelet: its DRA socket is called directly.
+//! A plugin with 64 GPUs that a stand-in registers in the kubelet's place; its DRA socket is called directly.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,6 +11,7 @@ use k8s_openapi::api::resource::v1::ResourceSlice;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client};
 use rustix::process::{Pid, Signal, kill_process};
+use support::kubelet::{Kubelet, Settings};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -30,6 +31,7 @@ pub(crate) struct Node {
     /// On the node's /run, which is memory, as in production.
     folder: TempDir,
     child: Option<Child>,
+    kubelet: Kubelet,
 }
 
 /// Memory of a process in megabytes.
@@ -37,6 +39,21 @@ pub(crate) struct Node {
 pub(crate) struct Memory {
     pub(crate) resident: f64,
     pub(crate) anonymous: f64,
+}
+
+impl Memory {
+    /// What a process takes now.
+    pub(crate) fn of(process: Pid) -> Self {
+        let status = Path::new("/proc").join(process.as_raw_nonzero().to_string()).join("status");
+        let status = fs_err::read_to_string(status).expect("read the plugin's status");
+        let of = |name: &str| {
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel has the line");
+            let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+            crate::numbers::megabytes(kibibytes * 1024)
+        };
+        Self { resident: of("VmRSS:"), anonymous: of("RssAnon:") }
+    }
 }
 
 impl Node {
@@ -62,7 +79,9 @@ impl Node {
         // So that a kubeconfig costs nothing when the clock runs.
         let config = e2e::gpu::kubeconfig(&client).await.to_string();
         fs_err::write(folder.path().join("kubeconfig"), config).expect("write the kubeconfig");
-        Self { driver, name: cluster.node.clone(), client, fake, folder, child: None }
+        let settings = Settings::new(&cluster.node, folder.path().join("registry"));
+        let kubelet = Kubelet::start(settings).await.expect("start the stand-in");
+        Self { driver, name: cluster.node.clone(), client, fake, folder, child: None, kubelet }
     }
 
     /// Starts the plugin, and returns the time until its slices are in the API.
@@ -112,6 +131,7 @@ impl Node {
     /// Stops the plugin for good.
     pub(crate) async fn end(mut self) {
         self.stop().await;
+        self.kubelet.stop().await;
     }
 
     /// The socket on which claims are prepared.
@@ -133,16 +153,7 @@ impl Node {
 
     /// What the plugin's process takes now.
     pub(crate) fn memory(&self) -> Memory {
-        let pid = pid(self.child.as_ref().expect("the plugin was started"));
-        let status = fs_err::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
-        let status = status.expect("read the plugin's status");
-        let of = |name: &str| {
-            let line =
-                status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel has the line");
-            let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
-            crate::numbers::megabytes(kibibytes * 1024)
-        };
-        Memory { resident: of("VmRSS:"), anonymous: of("RssAnon:") }
+        Memory::of(pid(self.child.as_ref().expect("the plugin was started")))
     }
 
     /// The plugin's log until now.

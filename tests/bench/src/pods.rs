@@ -11,13 +11,21 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use crate::node::Memory;
+
 /// How many pairs of pods.
 const PAIRS: usize = 20;
 const GUARD: Duration = Duration::from_secs(120);
 
-/// The differences of pairs of pods that came one after the other.
-pub(crate) async fn differences() -> Vec<Duration> {
+/// After this time without calls the plugin is idle.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What a plugin with eight GPUs takes when it is idle, and the differences of pairs of pods that came one after the
+/// other.
+pub(crate) async fn measure() -> (Memory, Vec<Duration>) {
     let gpus = Gpus::new("bench-pods").await;
+    tokio::time::sleep(IDLE).await;
+    let idle = Memory::of(gpus.pid());
     let requests = json!([gpus.request("gpu")]);
     let template =
         json!({"metadata": {"name": "one"}, "spec": {"spec": {"devices": {"requests": requests}}}});
@@ -31,7 +39,7 @@ pub(crate) async fn differences() -> Vec<Duration> {
         differences.push(with.saturating_sub(without));
     }
     gpus.finish().await;
-    differences
+    (idle, differences)
 }
 
 /// The time from a pod's creation until its container reports.
