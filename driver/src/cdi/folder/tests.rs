@@ -153,7 +153,7 @@ fn errors_name_the_file_and_the_remedy() {
     fs_err::write(root.path().join("file"), "").unwrap();
     let folder = Folder::new(root.path().join("file/cdi"), DRIVER);
     let error = folder.write_claim(UID, &spec(UID)).unwrap_err().to_string();
-    assert!(error.contains(UID) && error.contains("remove what has that name"), "{error}");
+    assert!(error.contains("file/cdi") && error.contains("remove what has that name"), "{error}");
 
     // A folder in the place of the spec.
     let folder = Folder::new(root.path().to_owned(), DRIVER);
@@ -173,4 +173,23 @@ fn errors_name_the_file_and_the_remedy() {
         assert!(error.starts_with("cannot write /var/run/cdi/x.json: "), "{error}");
         assert!(error.contains(remedy), "{error}");
     }
+}
+
+/// Two instances of the plugin write the same spec in a rolling update, each under the same temporary name.
+#[test]
+fn writers_at_the_same_time_leave_a_whole_spec() {
+    let root = tempfile::tempdir().unwrap();
+    let specs: Vec<_> = (0..4).map(|number| spec(&format!("{number}").repeat(1000 * (number + 1)))).collect();
+    std::thread::scope(|scope| {
+        for spec in &specs {
+            let folder = Folder::new(root.path().to_owned(), DRIVER);
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    folder.write_driver(spec).unwrap();
+                    assert!(matches!(folder.read_driver(), Stored::Present(_)), "{:?}", folder.read_driver());
+                }
+            });
+        }
+    });
+    assert_eq!(names(root.path()), [format!("{DRIVER}-driver.json")]);
 }
