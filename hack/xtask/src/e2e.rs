@@ -14,9 +14,11 @@ use crate::{command, image};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 7] = [
+const INSIDE: [&str; 9] = [
     "--test=pods",
     "--test=gpu_pods",
+    "--test=gpu_troubles",
+    "--test=at_once",
     "--test=broken_links",
     "--test=kubelet_parity",
     "--test=slices",

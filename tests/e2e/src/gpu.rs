@@ -1,6 +1,8 @@
 //! The plugin on the cluster's own node, under a driver name of its own and with GPUs of its own.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -13,7 +15,8 @@ use kube::{Api, Client};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{Duration, Instant, sleep, timeout};
@@ -83,7 +86,7 @@ impl Gpus {
         let driver = format!("{}.example.com", unique(stem));
         let class = format!("gpu.{driver}");
         let space = Space::create(client.clone(), stem, json!({})).await;
-        let child = start(&cluster, &client, &fake, &driver, folder.path()).await;
+        let child = start(&[], &cluster, &client, &fake, &driver, folder.path()).await;
         let gpus = Self { fake, driver, class, space, cluster, folder, child, registrations: 1 };
         gpus.apply_example("device-classes.yaml").await;
         gpus.published().await;
@@ -93,10 +96,41 @@ impl Gpus {
 
     /// Starts the plugin again, after [`Self::kill`] or [`Self::stop`].
     pub async fn start(&mut self) {
-        self.child =
-            start(&self.cluster, &self.space.client, &self.fake, &self.driver, self.folder.path()).await;
+        self.start_under(&[]).await;
+    }
+
+    /// Starts the plugin again under another program, which kills it at some time.
+    pub async fn start_under(&mut self, before: &[OsString]) {
+        let client = &self.space.client;
+        self.child = start(before, &self.cluster, client, &self.fake, &self.driver, self.folder.path()).await;
         self.registrations += 1;
         self.registered().await;
+    }
+
+    /// Waits until the plugin, or the program that it runs under, has been killed.
+    pub async fn killed(&mut self) {
+        let status = timeout(GUARD, self.child.wait()).await.expect("the plugin dies").expect("wait for it");
+        assert_eq!(
+            status.signal(),
+            Some(Signal::KILL.as_raw()),
+            "the plugin ended otherwise:\n{}",
+            self.log()
+        );
+    }
+
+    /// What the plugin's metrics say now.
+    pub async fn metrics(&self) -> String {
+        let log = self.log();
+        let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut addresses = lines.filter(|line| line["message"] == "serving /metrics, /healthz and /readyz");
+        let line = addresses.next().expect("the plugin says where its metrics are");
+        let address = line["address"].as_str().expect("an address is a text").to_owned();
+        let mut stream = TcpStream::connect(&address).await.expect("connect to the plugin");
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("ask for the metrics");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("read the metrics");
+        answer
     }
 
     /// Restarts the kubelet, and waits until it has registered the plugin again.
@@ -305,8 +339,9 @@ impl Gpus {
     }
 }
 
-/// Starts the plugin with the rights of its ServiceAccount.
+/// Starts the plugin with the rights of its ServiceAccount, under another program if `before` names one.
 async fn start(
+    before: &[OsString],
     cluster: &Cluster,
     client: &Client,
     fake: &fake_node::Node,
@@ -316,8 +351,10 @@ async fn start(
     let config = folder.join("kubeconfig");
     fs_err::write(&config, kubeconfig(client).await.to_string()).expect("write the kubeconfig");
     let log = fs_err::OpenOptions::new().create(true).append(true).open(folder.join("log"));
-    let mut command = Command::new(program());
-    command.arg("run");
+    let mut line = before.to_vec();
+    line.push(program().into());
+    let mut command = Command::new(&line[0]);
+    command.args(&line[1..]).arg("run");
     for (flag, value) in [
         ("--driver-name", driver.into()),
         ("--node-name", cluster.node.clone().into()),
@@ -328,7 +365,7 @@ async fn start(
         ("--admin-address", "127.0.0.1:0".into()),
         ("--log-level", "debug".into()),
     ] {
-        command.arg(flag).arg::<std::ffi::OsString>(value);
+        command.arg(flag).arg::<OsString>(value);
     }
     command
         .stdin(Stdio::null())

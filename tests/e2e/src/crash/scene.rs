@@ -162,18 +162,23 @@ impl Scene {
         fs_err::read_to_string(self.folder().join("log")).unwrap_or_default()
     }
 
-    /// Makes a claim to which one GPU is allocated, and a pod for it. Neither runs anywhere.
+    /// Makes a claim to which one GPU is allocated, and a pod for it, which runs nowhere.
     pub async fn claim(&self, space: &Space, name: &str, gpu: usize) -> Used {
+        self.claim_of(space, name, gpu, false).await
+    }
+
+    /// [`Self::claim`], or one for administrators' access.
+    pub async fn claim_of(&self, space: &Space, name: &str, gpu: usize, admin: bool) -> Used {
         let device = self.device(gpu);
         let pool = format!("{}/gpu", self.node);
-        let request = json!({"name": "gpu", "exactly": {"deviceClassName": "any"}});
+        let request = json!({"name": "gpu", "exactly": {"deviceClassName": "any", "adminAccess": admin}});
         let manifest = json!({"metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}});
         let claims = space.api::<ResourceClaim>();
         let claim = make(&claims, manifest).await;
         let pod_uid = unique("pod");
         let status = json!({"status": {
             "allocation": {"devices": {"results": [
-                {"request": "gpu", "driver": self.driver, "pool": pool, "device": device},
+                {"request": "gpu", "driver": self.driver, "pool": pool, "device": device, "adminAccess": admin},
             ]}},
             "reservedFor": [{"resource": "pods", "name": name, "uid": pod_uid}],
         }});
@@ -184,6 +189,7 @@ impl Scene {
             pool,
             device,
             request: "gpu".to_owned(),
+            admin_access: admin,
             ..AllocationResult::default()
         };
         let pod = Pod {
@@ -239,19 +245,20 @@ impl Scene {
     /// # Errors
     /// The program died.
     pub async fn prepare(&self, program: &mut Program, used: &Used) -> Result<Vec<String>, Died> {
-        self.until(program, "prepare the claim", async || {
-            match self.kubelet.prepare_pod(&used.pod).await {
-                Ok(mut prepared) => {
-                    let mut ids = prepared.containers.remove(0).cdi_devices;
-                    // The kubelet adds each answer to those that it got before it was interrupted.
-                    ids.sort();
-                    ids.dedup();
-                    Ok(ids)
-                }
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await
+        self.until(program, "prepare the claim", async || self.try_prepare(used).await).await
+    }
+
+    /// One attempt to prepare a claim.
+    ///
+    /// # Errors
+    /// What the kubelet tells the pod's owner.
+    pub async fn try_prepare(&self, used: &Used) -> Result<Vec<String>, String> {
+        let mut prepared = self.kubelet.prepare_pod(&used.pod).await.map_err(|error| error.to_string())?;
+        let mut ids = prepared.containers.remove(0).cdi_devices;
+        // The kubelet adds each answer to those that it got before it was interrupted.
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
     }
 
     /// Ends the pod of a claim, and with it the claim.
