@@ -13,6 +13,7 @@ use anyhow::Result;
 use clap::Args;
 
 use self::place::{Level, Place};
+use crate::setup::{self, Need};
 use crate::{cluster, command};
 
 #[derive(Debug, Args)]
@@ -54,6 +55,10 @@ pub(crate) fn demo(root: &Path, arguments: &Arguments) -> Result<()> {
     if level == Level::StandIn && !arguments.quick {
         println!("Not root: a control plane with stand-ins. As root, this runs containers on a whole node.");
     }
+    setup::provide(match level {
+        Level::Node => &[Need::ForeignClients, Need::Cluster],
+        Level::StandIn => &[Need::ForeignClients],
+    })?;
     println!("Building the plugin and the fake GPUs. No GPU is needed.");
     let mut build = Command::new("cargo");
     build.args(["build", "--package=fake-node", "--package=fake-nvml", "--package=dra-kubelet-plugin"]);
