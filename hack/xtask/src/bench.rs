@@ -31,7 +31,7 @@ fn node() -> Result<()> {
         command::run(Command::new("cargo").args(["build", "--release"]).args(packages))?;
     }
     let programs = target_folder()?.join("release");
-    let xtask = std::env::current_exe().context("cannot find the path of this program")?;
+    let xtask = command::own_path()?;
     let cluster = |words: &[&str]| command::run(Command::new(&xtask).arg("cluster").args(words));
     cluster(&["down", "--name", CLUSTER])?;
     cluster(&["up", "--name", CLUSTER, "--fake-node", "hgx-h100-8"])?;

@@ -64,7 +64,7 @@ impl Clients {
     }
 }
 
-/// Provides NVIDIA's nvidia-smi, and says where it is; needs what [`ensure`] needs, but for Python.
+/// Provides NVIDIA's nvidia-smi, and says where it is; needs what [`ensure()`] needs, but for Python.
 pub(crate) fn nvidia_smi() -> Result<PathBuf> {
     Ok(driver()?.join("usr/lib/nvidia/current/nvidia-smi"))
 }

@@ -14,6 +14,15 @@ pub(crate) fn workspace_root() -> Result<PathBuf> {
     root.map(Path::to_path_buf).context("`cargo locate-project` named no folder")
 }
 
+/// The path of this program, as it is now: the step `build` may have put a new one in the place of the one that runs.
+pub(crate) fn own_path() -> Result<PathBuf> {
+    /// What Linux appends to the path of a program whose file is another one by now.
+    const REPLACED: &str = " (deleted)";
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let path = program.to_str().map(|path| path.strip_suffix(REPLACED).unwrap_or(path));
+    path.map(PathBuf::from).with_context(|| format!("the path {} is not UTF-8", program.display()))
+}
+
 /// The command line as a person would type it.
 pub(crate) fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::binaries::{self, Containerd, Go, Kubernetes, Level, Source, Wanted};
 use crate::steps::ALL_TESTS;
@@ -133,7 +133,8 @@ fn on(pairing: Pairing, name: &str, targets: &[&str], long: bool) -> (Result<()>
     if let Err(error) = up() {
         return (Err(error), Count::default());
     }
-    let tests = xtask().and_then(|mut exec| {
+    let tests = command::own_path().and_then(|xtask| {
+        let mut exec = Command::new(xtask);
         exec.args(["cluster", "exec", "--name", name, "--"]);
         exec.arg("cargo").args(TESTS).arg("--offline").args(targets);
         if long {
@@ -166,16 +167,5 @@ fn counted(tests: &mut Command) -> (Result<()>, Count) {
 }
 
 fn cluster(arguments: &[&str], flags: &[String]) -> Result<()> {
-    command::run(xtask()?.arg("cluster").args(arguments).args(flags))
+    command::run(Command::new(command::own_path()?).arg("cluster").args(arguments).args(flags))
 }
-
-/// This program, as it is now: the step `build` may have put a new one in the place of the one that runs.
-fn xtask() -> Result<Command> {
-    let program = std::env::current_exe().context("cannot find the path of this program")?;
-    let path = program.to_str().map(|path| path.strip_suffix(REPLACED).unwrap_or(path));
-    let path = path.with_context(|| format!("the path {} is not UTF-8", program.display()))?;
-    Ok(Command::new(path))
-}
-
-/// What Linux appends to the path of a program whose file is another one by now.
-const REPLACED: &str = " (deleted)";

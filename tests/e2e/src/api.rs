@@ -1,6 +1,7 @@
 //! Objects in the cluster: making them from manifests, and waiting until they are as a test needs them.
 
 use std::fmt::{self, Debug};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{AsyncBufReadExt, TryStreamExt};
@@ -25,8 +26,18 @@ pub const IMAGE: &str = "registry.local/test:1";
 /// A name that no other test and no earlier run has: `stem` and six letters and digits.
 #[must_use]
 pub fn unique(stem: &str) -> String {
+    /// What the last name was made of: tests that begin together would make theirs of the same microsecond.
+    static LAST: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is later than 1970");
-    format!("{stem}-{:06x}", (now.as_nanos() >> 10) & 0xff_ffff)
+    let now = u64::try_from(now.as_nanos() >> 10).expect("the clock is earlier than 500000 AD");
+    let mut number = now;
+    let next = |last: u64| {
+        number = now.max(last + 1);
+        Some(number)
+    };
+    // It always has a next value.
+    let _ = LAST.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+    format!("{stem}-{:06x}", number & 0xff_ffff)
 }
 
 /// A namespace of a test.
@@ -275,4 +286,20 @@ pub async fn log_until(
     let seen = timeout(GUARD, follow).await;
     assert!(seen == Ok(true), "the log of {pod}/{container} has not {what}: {log}");
     log
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::unique;
+
+    #[test]
+    fn names_that_are_made_at_once_differ() {
+        let threads: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(|| (0..1000).map(|_| unique("x")).collect::<Vec<_>>()))
+            .collect();
+        let names = threads.into_iter().flat_map(|thread| thread.join().unwrap());
+        assert_eq!(names.collect::<BTreeSet<_>>().len(), 4000);
+    }
 }

@@ -11,12 +11,13 @@ use crate::binaries::Level;
 use crate::cluster::components::NODE;
 use crate::cluster::processes;
 use crate::cluster::state::{Cluster, Settings};
+use crate::command;
 use crate::command::output;
 
 /// The variables by which programs find the cluster.
 pub(crate) fn variables(cluster: &Cluster, settings: &Settings) -> Result<Vec<(&'static str, String)>> {
     let text = |path: &Path| path.display().to_string();
-    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let program = command::own_path()?;
     let mut variables = vec![
         ("KUBECONFIG", text(&cluster.kubeconfig("admin"))),
         ("DRA_CLUSTER", cluster.name.clone()),

@@ -216,7 +216,7 @@ pub(crate) fn as_root(why: &str) -> Result<ExitCode> {
     for signal in TERMINATION {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
     }
-    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let program = command::own_path()?;
     let mut sudo = Command::new("sudo");
     // sudo sets these anew even where it keeps the rest.
     sudo.args(["--preserve-env", "env"]).arg(format!("{ELEVATED}=1"));

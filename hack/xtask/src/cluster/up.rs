@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::binaries::{self, Level, Source, Wanted};
 use crate::cluster::arguments::{Switch, Up};
@@ -43,7 +43,7 @@ pub(crate) fn up(arguments: &Up) -> Result<ExitCode> {
     let images = if is_node { image::provide()? } else { Vec::new() };
     let fake_node = wish.fake_node.as_ref().map(|_| fake_node_programs()).transpose()?;
     if is_node {
-        let own = std::env::current_exe().context("cannot find the path of this program")?;
+        let own = command::own_path()?;
         let needed =
             [Some(&cluster.folder), Some(&own), programs.kubelet.as_ref(), programs.containerd.as_ref()];
         preconditions::visible_inside(needed.into_iter().flatten())?;
@@ -159,7 +159,7 @@ fn fake_node_programs() -> Result<start::FakeNode> {
         let mut build = Command::new("cargo");
         command::run_aside(build.args(["build", "--quiet", "--package=fake-node", "--package=fake-nvml"]))?;
     }
-    let program = std::env::current_exe().context("cannot find the path of this program")?;
+    let program = command::own_path()?;
     // Cargo puts the workspace's programs of one profile beside each other.
     let program = program.with_file_name("fake-node");
     let nvidia_smi = clients::nvidia_smi().inspect_err(|error| {

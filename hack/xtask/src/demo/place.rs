@@ -258,7 +258,7 @@ pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) 
 
 /// This program.
 fn xtask() -> Result<Command> {
-    Ok(Command::new(own_path()?))
+    Ok(Command::new(command::own_path()?))
 }
 
 /// A program in the cluster, still to be named.
@@ -270,9 +270,5 @@ fn exec() -> Result<Command> {
 
 /// Where cargo puts the programs that were built just now: beside this one.
 fn programs() -> Result<PathBuf> {
-    Ok(own_path()?.parent().map(Path::to_owned).unwrap_or_default())
-}
-
-fn own_path() -> Result<PathBuf> {
-    std::env::current_exe().context("cannot find the path of this program")
+    Ok(command::own_path()?.parent().map(Path::to_owned).unwrap_or_default())
 }
