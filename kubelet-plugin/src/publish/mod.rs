@@ -41,8 +41,8 @@ pub struct Settings {
 pub struct Inputs {
     /// The node's hardware.
     pub views: watch::Receiver<Arc<View>>,
-    /// The kubelet's connection: while there is none, slices that somebody deleted stay deleted, because that was
-    /// the kubelet, so that no pod comes here.
+    /// The kubelet's connection: before it registers the plugin no first slices are published, and while there is none,
+    /// slices that somebody deleted stay deleted, because that was the kubelet. So no pod comes that cannot be prepared.
     pub link: watch::Receiver<Link>,
     /// Whether this instance is the one that writes. When it stops to be, a write under way is given up.
     pub owns: watch::Receiver<bool>,

@@ -30,7 +30,8 @@ pub(super) struct Publisher {
     backoff: Backoff,
     /// The UID of the Node object. Asked for again when slices vanish: those of a Node that was replaced do.
     node_uid: Option<String>,
-    /// How often the kubelet had registered us when somebody deleted slices while it held no connection.
+    /// Nothing is written until the kubelet registers us once more than so often: there were no slices before it had,
+    /// or somebody deleted them while it held no connection.
     held_since: Option<u64>,
     /// Names that belong to slices which are none of ours.
     taken: BTreeSet<String>,
@@ -112,6 +113,7 @@ impl Publisher {
         }
         let mut wanted_list = 0;
         let mut have_list = false;
+        let mut looked = false;
         let mut retry_at: Option<Instant> = None;
         loop {
             let asleep = async move {
@@ -142,6 +144,10 @@ impl Publisher {
             if have_list {
                 let clashed = std::mem::take(&mut self.clashed).into_iter();
                 self.taken.extend(clashed.filter(|name| !self.mirror.has(name)));
+            }
+            if have_list && !looked {
+                looked = true;
+                self.wait_for_kubelet();
             }
             if !have_list || retry_at.is_some() || self.is_held() {
                 continue;
@@ -201,7 +207,17 @@ impl Publisher {
         }
     }
 
-    /// Whether slices that were deleted stay so for now.
+    /// Where no slices are yet, none come before the kubelet can prepare what they promise: a pod that is sooner there
+    /// than the registration fails, and is tried again after more than a minute.
+    fn wait_for_kubelet(&mut self) {
+        let link = self.inputs.link.borrow().clone();
+        if self.mirror.len() == 0 && link.registrations == 0 && !link.connected {
+            self.held_since = Some(0);
+            tracing::info!("ResourceSlices are published as soon as the kubelet has registered the plugin");
+        }
+    }
+
+    /// Whether slices that are missing stay so for now.
     fn is_held(&mut self) -> bool {
         let link = self.inputs.link.borrow_and_update().clone();
         if link.connected || self.held_since.is_some_and(|registrations| link.registrations > registrations) {

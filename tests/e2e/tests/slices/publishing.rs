@@ -1,14 +1,15 @@
 //! What is published when all goes well, and what is done about strangers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dra_driver::health::Class;
 use dra_driver::node::{Epoch, View};
+use dra_kubelet_plugin::kubelet::Link;
 use e2e::api::GUARD;
 use k8s_openapi::api::resource::v1::ResourceSlice;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::stage::{Stage, devices, faulty, view};
 
@@ -126,6 +127,31 @@ async fn what_strangers_do_is_undone_at_once_while_the_kubelet_is_connected() {
     stage.slices.patch(&name, &PatchParams::default(), &Patch::Merge(edit)).await.unwrap();
     stage.until_devices(&[ONE]).await;
     assert_eq!(stage.writes(), "+2 ~1 -0");
+    stage.remove().await;
+}
+
+#[tokio::test]
+async fn the_first_slices_wait_until_the_kubelet_has_registered_the_plugin() {
+    let mut stage = Stage::new("first", view(&[1])).await;
+    stage.link.send_replace(Link::default());
+    stage.publish().await;
+    stage.until_watching(1).await;
+    stage.see(view(&[1, 2]));
+    stage.link.send_modify(|link| link.refusal = Some("not yet".into()));
+    // Long enough for a write, had one begun.
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(stage.writes(), "+0 ~0 -0");
+    stage.link.send_replace(Link { registrations: 1, ..Link::default() });
+    stage.until_devices(&[ONE, TWO]).await;
+    stage.stop().await;
+
+    // Slices that are there already, of an instance before, follow the hardware in any case.
+    stage.link.send_replace(Link::default());
+    stage.publish().await;
+    stage.until_watching(2).await;
+    stage.see(view(&[2]));
+    stage.until_devices(&[TWO]).await;
+    assert_eq!(stage.writes(), "+1 ~1 -0");
     stage.remove().await;
 }
 
