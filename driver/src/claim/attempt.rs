@@ -126,8 +126,6 @@ pub enum Did {
     TookOver {
         /// Its UID.
         uid: String,
-        /// The claim, where it is known.
-        claim: Option<ClaimRef>,
         /// The devices.
         devices: Vec<String>,
     },
@@ -423,7 +421,7 @@ pub fn enlist(edges: Edges<'_>, uid: &str, boot_id: &str) -> Result<(), AttemptE
 }
 
 fn took_over(holder: &Holder) -> Did {
-    Did::TookOver { uid: holder.uid.clone(), claim: holder.claim.clone(), devices: holder.devices.clone() }
+    Did::TookOver { uid: holder.uid.clone(), devices: holder.devices.clone() }
 }
 
 /// The epoch of a plan that was verified: this one, if it is known. Where NVML cannot be used, nothing was verified.

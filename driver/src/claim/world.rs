@@ -292,7 +292,7 @@ impl World {
 
     /// What must hold after every single effect.
     fn check_step(&mut self, number: usize, did: &Did) {
-        if let Did::TookOver { uid, devices, .. } = did {
+        if let Did::TookOver { uid, devices } = did {
             for device in devices {
                 assert!(self.users.get(device).is_none_or(Vec::is_empty), "{device} was in use");
                 assert!(self.open.get(device).is_none_or(Vec::is_empty), "{device} was open");

@@ -23,7 +23,7 @@ pub(super) enum Failure {
     ClaimGone { claim: String },
     /// The API server.
     #[error("claim {claim}: cannot get the claim, {reason}")]
-    Api { claim: String, reason: String, lasting: bool },
+    Api { claim: String, reason: String },
     /// Files of the state or CDI specs.
     #[error("claim {claim}: {source}")]
     Attempt { claim: String, source: AttemptError },
@@ -54,8 +54,7 @@ impl Failure {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.may_pass(),
-            Self::Api { lasting, .. } => !lasting,
-            Self::Attempt { .. } | Self::Files { .. } => true,
+            Self::Api { .. } | Self::Attempt { .. } | Self::Files { .. } => true,
             Self::Allocation(_)
             | Self::ClaimGone { .. }
             | Self::Uid { .. }
@@ -99,13 +98,10 @@ impl Failure {
         }
     }
 
-    /// The claim that stands in the way, for the log, which admins alone read.
-    pub(super) fn holder(&self) -> String {
-        let Self::Refused(refusal) = self else { return String::new() };
-        let Cause::Held { holder } = &*refusal.cause else { return String::new() };
-        match &holder.claim {
-            Some(claim) => format!("{} ({})", claim.full_name(), claim.uid),
-            None => holder.uid.clone(),
-        }
+    /// The UID of the claim that stands in the way, for the log. Its name is another tenant's, perhaps.
+    pub(super) fn holder_uid(&self) -> &str {
+        let Self::Refused(refusal) = self else { return "" };
+        let Cause::Held { holder } = &*refusal.cause else { return "" };
+        &holder.uid
     }
 }

@@ -61,7 +61,7 @@ impl<'a> Wait<'a> {
         let text = failure.to_string();
         if text != self.said {
             let (name, uid) = (self.claim.full_name(), &self.claim.uid);
-            tracing::info!(claim = name, uid, holder = failure.holder(), reason = text, "waiting");
+            tracing::info!(claim = name, uid, holder_uid = failure.holder_uid(), reason = text, "waiting");
             self.said.clone_from(&text);
         }
         if self.waited >= TELL && !self.told {

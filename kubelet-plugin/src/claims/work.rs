@@ -1,6 +1,7 @@
 //! The work for one claim: get it, attempt, wait, attempt again.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::api::{self, Said};
 use super::failure::Failure;
@@ -131,8 +132,13 @@ impl Shared {
         match done {
             Ok(devices) => {
                 let names: Vec<_> = devices.iter().map(|device| device.device.as_str()).collect();
-                let took_ms = start.elapsed().as_secs_f64() * 1000.0;
-                tracing::info!(claim = claim.full_name(), uid = claim.uid, devices = ?names, took_ms, "prepared");
+                tracing::info!(
+                    claim = claim.full_name(),
+                    uid = claim.uid,
+                    devices = names.join(","),
+                    took_ms = milliseconds(start.elapsed()),
+                    "prepared"
+                );
                 Ok(devices)
             }
             Err(failure) => {
@@ -143,12 +149,18 @@ impl Shared {
     }
 
     /// What the API server wants of the claim, or that only the record can say.
-    async fn aim(&self, claim: &ClaimRef, left: Duration) -> Result<Aim, Failure> {
+    async fn aim(self: &Arc<Self>, claim: &ClaimRef, left: Duration) -> Result<Aim, Failure> {
         let start = Instant::now();
         let name = claim.full_name();
-        let recorded = self.recorded(claim);
-        let within = if recorded { GET_WITH_RECORD } else { GET }.min(left);
-        let said = api::get(&self.client, claim, within).await;
+        let mut get = pin!(api::get(&self.client, claim, GET.min(left)));
+        let said = match timeout(GET_WITH_RECORD, &mut get).await {
+            Ok(said) => said,
+            Err(_elapsed) if self.recorded(claim).await => Said::Unreachable(format!(
+                "the API server gave no answer within {} s",
+                GET_WITH_RECORD.as_secs()
+            )),
+            Err(_elapsed) => get.await,
+        };
         let aim = match said {
             Said::Claim(found) => {
                 let pool = self.settings.pool();
@@ -156,22 +168,25 @@ impl Shared {
                 read.map(|allocation| Aim::Prepared(Arc::new(allocation))).map_err(Failure::from)
             }
             Said::Gone => Err(Failure::ClaimGone { claim: name }),
-            Said::Unreachable(reason) if recorded => {
+            Said::Unreachable(reason) if self.recorded(claim).await => {
                 tracing::warn!(claim = name, uid = claim.uid, reason, "answering from the record alone");
                 Ok(Aim::AsBefore)
             }
-            Said::Unreachable(reason) => Err(Failure::Api { claim: name, reason, lasting: false }),
-            Said::Refused(reason) => Err(Failure::Api { claim: name, reason, lasting: false }),
+            Said::Unreachable(reason) | Said::Refused(reason) => Err(Failure::Api { claim: name, reason }),
         };
         self.metrics.prepare_took(Phase::GetClaim, outcome(&aim), start.elapsed());
         aim
     }
 
     /// Whether the claim's record can answer. A hint: what counts is read under the locks.
-    fn recorded(&self, claim: &ClaimRef) -> bool {
-        let boot_id = &self.node.view().epoch.boot_id;
-        let disk = self.ground.open().ok().and_then(|open| open.journal.read(&claim.uid, boot_id).ok());
-        matches!(disk, Some(OnDisk::Done(_) | OnDisk::Newer(_)))
+    async fn recorded(self: &Arc<Self>, claim: &ClaimRef) -> bool {
+        let (shared, uid) = (Arc::clone(self), claim.uid.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let boot_id = &shared.node.view().epoch.boot_id;
+            let open = shared.ground.open()?;
+            open.journal.read(&uid, boot_id)
+        });
+        matches!(read.await, Ok(Ok(OnDisk::Done(_) | OnDisk::Newer(_))))
     }
 
     /// Attempts until it is done, or something stands in the way that is not over.
@@ -201,7 +216,7 @@ impl Shared {
                 },
                 Outcome::NoRecord | Outcome::Unprepared => {
                     let reason = "and its record on this node cannot answer any more".to_owned();
-                    return Err(Failure::Api { claim: claim.full_name(), reason, lasting: false });
+                    return Err(Failure::Api { claim: claim.full_name(), reason });
                 }
             }
         }
@@ -227,7 +242,7 @@ impl Shared {
             wait.mark();
             let failure = match self.attempt(&claim, Aim::Unprepared, BTreeSet::new()).await {
                 Ok(Outcome::Unprepared) => {
-                    let took_ms = start.elapsed().as_secs_f64() * 1000.0;
+                    let took_ms = milliseconds(start.elapsed());
                     tracing::info!(claim = claim.full_name(), uid = claim.uid, took_ms, "unprepared");
                     return Ok(Vec::new());
                 }
@@ -338,14 +353,12 @@ impl Shared {
                          API server and the CDI spec.", self.settings.node_name,
                     ));
                 }
-                Did::TookOver { uid, claim: old, devices } => {
-                    let old_name = old.as_ref().map(ClaimRef::full_name).unwrap_or_default();
+                Did::TookOver { uid, devices } => {
                     tracing::warn!(
                         claim = name,
                         uid = claim.uid,
-                        old = old_name,
                         old_uid = uid,
-                        ?devices,
+                        devices = devices.join(","),
                         "took the devices of a claim that is over and was not unprepared"
                     );
                     self.index.remove(uid);
@@ -404,8 +417,8 @@ impl Shared {
         failure: &Failure,
     ) {
         self.metrics.error(failure.reason());
-        let (name, device, holder) = (claim.full_name(), failure.device(), failure.holder());
-        tracing::warn!(claim = name, uid = claim.uid, device, holder, error = %failure, "{what}");
+        let (name, device, holder_uid) = (claim.full_name(), failure.device(), failure.holder_uid());
+        tracing::warn!(claim = name, uid = claim.uid, device, holder_uid, error = %failure, "{what}");
         self.tell(claim, true, event, action, failure.to_string());
         let trouble = Trouble { claim: claim.clone(), at: Timestamp::now(), error: failure.to_string() };
         let shared = Arc::clone(self);
@@ -434,6 +447,11 @@ impl Shared {
         };
         self.events.send(Event { about, warning, reason, action, note });
     }
+}
+
+/// For the log: to the microsecond.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn outcome<T, E>(result: &Result<T, E>) -> metrics::Outcome {
