@@ -42,7 +42,7 @@ async fn main() {
             node.stop().await;
         }
     }
-    rows.push(Row::of("start to slice visible", &starts, "2000", "< 50"));
+    rows.push(Row::of("start to slice visible, registered at once", &starts, "2000", "< 50"));
     let mut prepares = prepares::Prepares::new(&node, &space).await;
     for before in BEFORE {
         prepares.hold(before).await;
@@ -89,8 +89,9 @@ async fn main() {
     println!(
         "Times in ms; n samples. NVIDIA's: its driver, measured earlier on such a machine, not in this run. The GPUs are \
          fake, and NVML\nanswers sooner than of real ones. The first figures are of a node with {} GPUs whose socket is \
-         called directly, with the real API\nserver; claims that were prepared before have administrators' access, as \
-         no node has a thousand GPUs.",
+         called directly, with the real API\nserver. First slices wait for the kubelet's registration, here at once: \
+         the kubelet itself looks for\nplugins once a second. The claims that were prepared before have administrators' \
+         access, as no node has a thousand GPUs.",
         node::GPUS
     );
 }

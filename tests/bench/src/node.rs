@@ -20,6 +20,10 @@ pub(crate) const GPUS: u8 = 64;
 /// No step takes longer unless it hangs.
 const GUARD: Duration = Duration::from_secs(60);
 
+/// How often the stand-in looks for plugins. The kubelet does each second, and the first slices wait for it: so the
+/// plugin's part alone is measured.
+const AT_ONCE: Duration = Duration::from_millis(2);
+
 /// The plugin's node.
 pub(crate) struct Node {
     /// The driver's name.
@@ -79,7 +83,8 @@ impl Node {
         // So that a kubeconfig costs nothing when the clock runs.
         let config = e2e::gpu::kubeconfig(&client).await.to_string();
         fs_err::write(folder.path().join("kubeconfig"), config).expect("write the kubeconfig");
-        let settings = Settings::new(&cluster.node, folder.path().join("registry"));
+        let mut settings = Settings::new(&cluster.node, folder.path().join("registry"));
+        settings.timings.reconcile = AT_ONCE;
         let kubelet = Kubelet::start(settings).await.expect("start the stand-in");
         Self { driver, name: cluster.node.clone(), client, fake, folder, child: None, kubelet }
     }
