@@ -26,11 +26,11 @@ pub(crate) fn bench(what: &Bench) -> Result<()> {
 }
 
 fn node() -> Result<()> {
-    // Apart, so that the plugin has the features that it ships with and not the bench's too.
+    // As it ships; and apart, so that the plugin has the features that it ships with and not the bench's too.
     for packages in [&["--package=bench", "--package=fake-nvml"][..], &["--package=dra-kubelet-plugin"]] {
-        command::run(Command::new("cargo").args(["build", "--release"]).args(packages))?;
+        command::run(Command::new("cargo").args(["build", "--profile=dist"]).args(packages))?;
     }
-    let programs = target_folder()?.join("release");
+    let programs = target_folder()?.join("dist");
     let xtask = command::own_path()?;
     let cluster = |words: &[&str]| command::run(Command::new(&xtask).arg("cluster").args(words));
     cluster(&["down", "--name", CLUSTER])?;
