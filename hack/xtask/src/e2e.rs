@@ -14,7 +14,7 @@ use crate::{command, image};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 9] = [
+const INSIDE: [&str; 10] = [
     "--test=pods",
     "--test=gpu_pods",
     "--test=gpu_troubles",
@@ -24,6 +24,7 @@ const INSIDE: [&str; 9] = [
     "--test=slices",
     "--test=events",
     "--test=crashes",
+    "--test=uninstall",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
 const EVERYWHERE: usize = 2;
