@@ -31,7 +31,7 @@ async fn the_driver_goes_when_no_pod_uses_it_and_takes_everything_along() {
     let refused = uninstall(&gpus, &[]).await;
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    let name = &gpus.space.name;
+    let name = gpus.space.name.clone();
     assert!(said.contains(&format!("claim {name}/held of pod holder")), "{said}");
     assert!(said.contains("uninstall.force=true"), "{said}");
     gpus.space.api::<DaemonSet>().get(SET).await.expect("nothing was removed");
@@ -45,12 +45,9 @@ async fn the_driver_goes_when_no_pod_uses_it_and_takes_everything_along() {
     gpus.start_under(&["env".into(), named.into()]).await;
 
     let classes = format!("--device-classes={},gpu-compute-class.{}", gpus.class, gpus.driver);
-    let forced = uninstall(&gpus, &["--force", &classes]);
-    let plugin_goes = async {
-        gone(&gpus.space.api::<DaemonSet>(), SET, &uid(&set)).await;
-    };
-    let (forced, ()) = tokio::join!(forced, plugin_goes);
+    let forced = uninstall(&gpus, &["--force", &classes]).await;
     assert!(forced.status.success(), "{}", String::from_utf8_lossy(&forced.stderr));
+    gone(&gpus.space.api::<DaemonSet>(), SET, &uid(&set)).await;
     gone(&gpus.space.api::<Pod>(), "holder", &uid(&pod)).await;
     gpus.stop().await;
     assert!(traces.iter().all(|path| !path.exists()), "{traces:?}\n{}", gpus.log());
@@ -89,7 +86,7 @@ async fn daemon_set(space: &Space) -> DaemonSet {
             "template": {
                 "metadata": {"labels": {"app": SET}},
                 "spec": {
-                    "nodeSelector": {"none": "has this label"},
+                    "nodeSelector": {"none-has-this-label": "true"},
                     "containers": [{"name": "main", "image": "registry.local/test:1"}],
                 },
             },
