@@ -4,9 +4,12 @@
 //! `layer.md`. The same image always gives the same bytes: every entry has the same time and owner, and all
 //! stand in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 
 use anyhow::{Result, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
@@ -21,7 +24,19 @@ pub(super) struct Image {
     pub(super) environment: Vec<String>,
     /// As `UID:GID`; empty for root.
     pub(super) user: String,
+    /// Name and value, as the specification's `annotations.md` has them.
+    pub(super) labels: Vec<(&'static str, String)>,
+    pub(super) layer: Layer,
     pub(super) entries: Vec<Entry>,
+}
+
+/// How an image's layer is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layer {
+    /// Made and unpacked fast: for images that never leave the machine.
+    Plain,
+    /// By gzip: for images that are pushed and pulled.
+    Compressed,
 }
 
 /// A file, folder or symbolic link of an image; root owns all of them.
@@ -57,8 +72,9 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// The archive's bytes.
 pub(super) fn write(image: &Image) -> Result<Vec<u8>> {
-    let layer = layer(&image.entries)?;
+    let contents = layer(&image.entries)?;
     let platform = json!({ "architecture": architecture(), "os": "linux" });
+    let labels: BTreeMap<_, _> = image.labels.iter().map(|(name, value)| (*name, value)).collect();
     let config = json!({
         "architecture": platform["architecture"],
         "os": platform["os"],
@@ -66,16 +82,21 @@ pub(super) fn write(image: &Image) -> Result<Vec<u8>> {
             "Entrypoint": image.entrypoint,
             "Env": image.environment,
             "User": image.user,
+            "Labels": labels,
         },
-        "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
+        "rootfs": { "type": "layers", "diff_ids": [digest(&contents)] },
     })
     .to_string()
     .into_bytes();
+    let (layer_type, layer) = match image.layer {
+        Layer::Plain => ("application/vnd.oci.image.layer.v1.tar", contents),
+        Layer::Compressed => ("application/vnd.oci.image.layer.v1.tar+gzip", compressed(&contents)?),
+    };
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
-        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
+        "layers": [descriptor(layer_type, &layer)],
     })
     .to_string()
     .into_bytes();
@@ -119,6 +140,13 @@ fn layer(entries: &[Entry]) -> Result<Vec<u8>> {
         add(&mut layer, entry)?;
     }
     Ok(layer.into_inner()?)
+}
+
+/// The encoder writes no time and no name, so that the same contents give the same bytes.
+fn compressed(contents: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(contents)?;
+    Ok(encoder.finish()?)
 }
 
 fn add(archive: &mut Builder<Vec<u8>>, entry: &Entry) -> Result<()> {
@@ -179,6 +207,8 @@ mod tests {
             entrypoint: vec!["/bin/tool".to_owned(), "--flag".to_owned()],
             environment: vec!["PATH=/bin".to_owned()],
             user: "1000:1000".to_owned(),
+            labels: vec![("org.example.b", "second".to_owned()), ("org.example.a", "first".to_owned())],
+            layer: Layer::Plain,
             entries: vec![
                 Entry::link("bin/alias", "tool"),
                 Entry::file("bin/tool", 0o755, "#!/bin/sh\n"),
@@ -190,7 +220,7 @@ mod tests {
 
     /// Follows the layout as the specification has it, with another implementation of tar, JSON and SHA-256.
     const READER: &str = r#"
-import hashlib, io, json, sys, tarfile
+import gzip, hashlib, io, json, sys, tarfile
 archive = tarfile.open(sys.argv[1])
 read = lambda path: archive.extractfile(path).read()
 def blob(descriptor):
@@ -204,6 +234,10 @@ index = json.loads(read("index.json"))
 manifest = json.loads(blob(listed))
 config = json.loads(blob(manifest["config"]))
 [layer] = map(blob, manifest["layers"])
+kind = manifest["layers"][0]["mediaType"].removeprefix("application/vnd.oci.image.layer.v1.")
+if kind == "tar+gzip":
+    layer = gzip.decompress(layer)
+print(kind)
 assert config["rootfs"]["diff_ids"] == ["sha256:" + hashlib.sha256(layer).hexdigest()]
 print(listed["annotations"], config["config"])
 for part in tarfile.open(fileobj=io.BytesIO(layer)):
@@ -211,22 +245,37 @@ for part in tarfile.open(fileobj=io.BytesIO(layer)):
     print(part.name, part.type, oct(part.mode), part.uid, part.gid, part.mtime, data)
 "#;
 
-    #[test]
-    fn an_independent_reader_finds_the_image_in_the_archive() {
+    fn read(image: &Image) -> String {
         let temporary = tempfile::tempdir().unwrap();
         let file = temporary.path().join("image.tar");
-        fs_err::write(&file, write(&image()).unwrap()).unwrap();
-        let found = command::output(Command::new("python3").args(["-c", READER]).arg(&file)).unwrap();
+        fs_err::write(&file, write(image).unwrap()).unwrap();
+        command::output(Command::new("python3").args(["-c", READER]).arg(&file)).unwrap()
+    }
+
+    #[test]
+    fn an_independent_reader_finds_the_image_in_the_archive() {
         assert_eq!(
-            found,
-            "{'io.containerd.image.name': 'registry.local:5000/some/image:v1', \
+            read(&image()),
+            "tar\n\
+             {'io.containerd.image.name': 'registry.local:5000/some/image:v1', \
              'org.opencontainers.image.ref.name': 'v1'} \
-             {'Entrypoint': ['/bin/tool', '--flag'], 'Env': ['PATH=/bin'], 'User': '1000:1000'}\n\
+             {'Entrypoint': ['/bin/tool', '--flag'], 'Env': ['PATH=/bin'], 'User': '1000:1000', \
+             'Labels': {'org.example.a': 'first', 'org.example.b': 'second'}}\n\
              bin b'5' 0o755 0 0 0 \n\
              bin/alias b'2' 0o777 0 0 0 tool\n\
              bin/tool b'0' 0o755 0 0 0 b'#!/bin/sh\\n'\n\
              tmp b'5' 0o1777 0 0 0 \n"
         );
+    }
+
+    #[test]
+    fn a_compressed_layer_holds_the_same_and_is_smaller() {
+        let mut plain = image();
+        plain.entries.push(Entry::file("large", 0o644, "the same line\n".repeat(10_000)));
+        let compressed = Image { layer: Layer::Compressed, ..plain.clone() };
+        assert_eq!(read(&compressed), read(&plain).replacen("tar\n", "tar+gzip\n", 1));
+        assert!(write(&compressed).unwrap().len() * 4 < write(&plain).unwrap().len());
+        assert_eq!(write(&compressed).unwrap(), write(&compressed).unwrap());
     }
 
     #[test]
