@@ -76,6 +76,9 @@ enum OfWorkspace {
         /// Put NAME.tar into this folder instead of the cache
         #[arg(long, value_name = "FOLDER")]
         out: Option<PathBuf>,
+        /// Write the files of `dra-driver` into this folder too, which must not be there yet
+        #[arg(long, value_name = "FOLDER")]
+        unpacked: Option<PathBuf>,
         /// Import them into the node of this cluster, which runs
         #[arg(long, value_name = "CLUSTER")]
         into: Option<String>,
@@ -114,9 +117,9 @@ fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
             clients::ensure()?.print_exports();
         }
         OfWorkspace::Binaries(arguments) => binaries::print(&arguments)?,
-        OfWorkspace::Image { names, debug, out, into } => {
+        OfWorkspace::Image { names, debug, out, unpacked, into } => {
             let build = if debug { image::Build::Debug } else { image::Build::Dist };
-            let archives = image::make(&names, build, out.as_deref())?;
+            let archives = image::make(&names, build, out.as_deref(), unpacked.as_deref())?;
             if let Some(cluster) = into {
                 return cluster::import(&cluster, &archives);
             }

@@ -6,18 +6,22 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use fs_err as fs;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::archive::{Entry, Image, Layer};
 use super::elf::{self, Glibc};
-use super::libraries;
+use super::{crates, libraries, licences, packages, sbom};
 use crate::steps::ALL_TESTS;
-use crate::{command, edges};
+use crate::{cluster, command, edges};
 
 /// The name by which `cargo xtask image` knows it.
 pub(super) const NAME: &str = "dra-driver";
 
 /// The folder that the programs lie in.
 const PROGRAMS: &str = "usr/bin";
+
+/// The folder that says what is in the image. Scanners know the list by the end of its name.
+const PAPERS: &str = "usr/share/doc/dra-driver";
 
 /// How the programs are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,7 @@ fn reference() -> String {
 
 /// Builds the programs and makes the image of them.
 pub(super) fn image(build: Build) -> Result<Image> {
+    let root = command::workspace_root()?;
     let programs = programs(build)?;
     let needed = check(&programs)?;
     eprintln!("The programs need glibc {needed} or newer; the image brings its own.");
@@ -52,6 +57,7 @@ pub(super) fn image(build: Build) -> Result<Image> {
         Entry::file("etc/nsswitch.conf", 0o644, "hosts: files dns\n"),
     ];
     entries.extend(libraries::entries()?);
+    entries.extend(papers(&root, &programs)?);
     entries.extend(
         programs
             .into_iter()
@@ -70,6 +76,43 @@ pub(super) fn image(build: Build) -> Result<Image> {
         },
         entries,
     })
+}
+
+/// What is in the image, and under which licences.
+fn papers(root: &Path, programs: &[Program]) -> Result<Vec<Entry>> {
+    let names: Vec<String> = programs.iter().map(|program| program.name.clone()).collect();
+    let crates = crates::of(root, &names)?;
+    let files = libraries::files();
+    let packages = packages::owners(files.iter().map(PathBuf::as_path))?;
+    let hash = |program: &Program| (program.name.clone(), format!("{:x}", Sha256::digest(&program.contents)));
+    let list = sbom::list(&sbom::Contents {
+        image: (NAME, env!("CARGO_PKG_VERSION")),
+        programs: &programs.iter().map(hash).collect::<Vec<_>>(),
+        crates: &crates,
+        rust: &rust_version()?,
+        packages: &packages,
+        system: &packages::system()?,
+    });
+    let own = root.join("LICENSE");
+    let file = |name: &str, contents: Vec<u8>| Entry::file(&format!("{PAPERS}/{name}"), 0o644, contents);
+    let mut entries = vec![
+        Entry::folder("usr/share", 0o755),
+        Entry::folder("usr/share/doc", 0o755),
+        Entry::folder(PAPERS, 0o755),
+        file("LICENSE", fs::read(&own)?),
+        file("licenses-of-crates.txt", licences::text(&own, crates.values())?.into_bytes()),
+        file("licenses-of-rust-std.html", licences::standard_library()?),
+        file("sbom.cdx.json", format!("{list:#}\n").into_bytes()),
+    ];
+    entries.extend(packages::entries(&packages)?);
+    Ok(entries)
+}
+
+/// The version of the compiler that builds the programs.
+fn rust_version() -> Result<String> {
+    let text = command::output(Command::new("rustc").arg("--version"))?;
+    let version = text.split_whitespace().nth(1).context("`rustc --version` names no version")?;
+    Ok(version.to_owned())
 }
 
 fn labels() -> Vec<(&'static str, String)> {
@@ -94,9 +137,9 @@ fn programs(build: Build) -> Result<Vec<Program>> {
     cargo.args(["build", "--locked"]);
     let profile = match build {
         Build::Debug => {
-            // As the tests build: for these packages alone, cargo would build the dependencies again, with fewer
-            // features.
-            cargo.args(["--workspace", ALL_TESTS]);
+            // As the tests build: for these packages alone, and also without any test, cargo would build the
+            // dependencies again, with fewer features.
+            cargo.args(["--workspace", ALL_TESTS, "--test=pods"]);
             cargo.args(names.iter().map(|name| format!("--bin={name}")));
             "debug"
         }
@@ -105,7 +148,10 @@ fn programs(build: Build) -> Result<Vec<Program>> {
             "dist"
         }
     };
-    command::run_aside(&mut cargo)?;
+    // As root this runs a second time, to import what was built as the user.
+    if !cluster::is_elevated() {
+        command::run_aside(&mut cargo)?;
+    }
     let folder = target_folder()?.join(profile);
     let read = |name: String| Ok(Program { contents: fs::read(folder.join(&name))?, name });
     names.into_iter().map(read).collect()

@@ -1,14 +1,18 @@
 //! Container images from files, without a registry: OCI archives that containerd imports.
 
 mod archive;
+mod crates;
 mod driver;
 mod elf;
 mod libraries;
+mod licences;
+mod packages;
+mod sbom;
 mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use fs_err as fs;
 use sha2::{Digest, Sha256};
 
@@ -25,13 +29,25 @@ pub(crate) fn provide() -> Result<Vec<PathBuf>> {
 
 /// `cargo xtask image`: makes the named images, or those of the test cluster, and says where their archives are: in the
 /// cache and, for the product's own, the target folder, or as `NAME.tar` in the folder `out`. Returns the archives.
-pub(crate) fn make(names: &[String], build: Build, out: Option<&Path>) -> Result<Vec<PathBuf>> {
+///
+/// The files of the product's own image also go into the folder `unpacked`.
+pub(crate) fn make(
+    names: &[String],
+    build: Build,
+    out: Option<&Path>,
+    unpacked: Option<&Path>,
+) -> Result<Vec<PathBuf>> {
     let known: Vec<&str> =
         table::IMAGES.iter().map(|(name, _)| *name).chain(std::iter::once(driver::NAME)).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no image {unknown}; there are: {}", known.join(", "));
     }
     let is_wanted = |name: &str| names.iter().any(|wanted| wanted == name);
+    ensure!(
+        unpacked.is_none() || is_wanted(driver::NAME),
+        "--unpacked writes the files of the image {0}: name it, `cargo xtask image {0} --unpacked FOLDER`",
+        driver::NAME
+    );
     let mut archives = Vec::new();
     for (name, make) in table::IMAGES {
         if names.is_empty() || is_wanted(name) {
@@ -45,6 +61,9 @@ pub(crate) fn make(names: &[String], build: Build, out: Option<&Path>) -> Result
     }
     if is_wanted(driver::NAME) {
         let image = driver::image(build)?;
+        if let Some(folder) = unpacked {
+            archive::unpack(&image.entries, folder)?;
+        }
         // Not in the cache: nearly every build makes another one.
         let folder = match out {
             Some(out) => out.to_owned(),
@@ -62,7 +81,10 @@ pub(crate) fn make(names: &[String], build: Build, out: Option<&Path>) -> Result
 fn written(image: &Image, name: &str, folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let file = folder.join(format!("{name}.tar"));
-    fs::write(&file, archive::write(image)?)?;
+    // By way of another name: the one that is there may be root's, or be read just now.
+    let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
+    fs::write(&unfinished, archive::write(image)?)?;
+    fs::rename(&unfinished, &file)?;
     Ok(file)
 }
 
