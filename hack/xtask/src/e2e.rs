@@ -14,9 +14,10 @@ use crate::{command, image};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 9] = [
+const INSIDE: [&str; 10] = [
     "--test=pods",
     "--test=gpu_pods",
+    "--test=image",
     "--test=gpu_troubles",
     "--test=at_once",
     "--test=broken_links",
@@ -26,7 +27,7 @@ const INSIDE: [&str; 9] = [
     "--test=crashes",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
-const EVERYWHERE: usize = 2;
+const EVERYWHERE: usize = 3;
 /// The environment variable that names the recording plugin to the tests.
 const RECORDING_PLUGIN: &str = "DRA_RECORDING_PLUGIN";
 
