@@ -105,7 +105,7 @@ fn variables(dashboard: &Dashboard, found: &mut Vec<(&'static str, String)>) {
     let sources: Vec<&Value> = dashboard.variables().filter(|v| v["type"] == "datasource").collect();
     let sound =
         |v: &&Value| v["name"] == "datasource" && v["label"] == "Data source" && v["query"] == "prometheus";
-    if sources.len() != 1 || !sources.iter().all(|v| sound(v)) {
+    if sources.len() != 1 || !sources.iter().all(sound) {
         found.push(("template-datasource-rule", "needs one variable `datasource` of Prometheus".to_owned()));
     }
     for variable in dashboard.variables().filter(|v| v["type"] == "query") {
