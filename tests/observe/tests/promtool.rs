@@ -33,19 +33,21 @@ fn prometheus_takes_the_rules_and_the_scrape_configuration() {
 
 #[test]
 fn alerts_fire_when_they_should_and_not_when_they_should_not() {
-    promtool(&["test", "rules"], &[rule_tests().join("alerts.yaml")]);
-    let file = fs_err::read_to_string(rule_tests().join("alerts.yaml")).unwrap();
-    let file: Value = serde_saphyr::from_str(&file).unwrap();
-    let mut tried: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
-    for test in
-        file["tests"].as_array().unwrap().iter().flat_map(|test| test["alert_rule_test"].as_array().unwrap())
-    {
-        let fires = !test["exp_alerts"].as_array().unwrap().is_empty();
-        tried.entry(test["alertname"].as_str().unwrap()).or_default()[usize::from(fires)] += 1;
+    let files = ["plugin.yaml", "gpus.yaml"].map(|name| rule_tests().join(name));
+    promtool(&["test", "rules"], &files);
+    let mut tried: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+    for file in files {
+        let file: Value = serde_saphyr::from_str(&fs_err::read_to_string(file).unwrap()).unwrap();
+        let tests = file["tests"].as_array().unwrap().iter();
+        for test in tests.flat_map(|test| test["alert_rule_test"].as_array().unwrap()) {
+            let fires = !test["exp_alerts"].as_array().unwrap().is_empty();
+            let alert = test["alertname"].as_str().unwrap().to_owned();
+            tried.entry(alert).or_default()[usize::from(fires)] += 1;
+        }
     }
     for rule in rules::all().unwrap() {
         let Some(alert) = rule.alert else { continue };
-        let times = tried.get(alert.as_str()).copied().unwrap_or_default();
+        let times = tried.get(&alert).copied().unwrap_or_default();
         assert!(
             times.iter().all(|times| *times > 0),
             "{alert} must be seen to fire and not to fire: {times:?}"
