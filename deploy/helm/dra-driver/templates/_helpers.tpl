@@ -96,3 +96,52 @@ prometheus.io/port: {{ index . 1 | quote }}
 prometheus.io/path: /metrics
 {{- end -}}
 {{- end -}}
+
+{{/* The way in for metrics and probes, in a NetworkPolicy. Takes (list . port). */}}
+{{- define "dra-driver.metricsIngress" -}}
+- ports:
+  - protocol: TCP
+    port: {{ index . 1 }}
+  {{- with (index . 0).Values.networkPolicy.metricsFrom }}
+  from:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{/* The way to the API server, in a NetworkPolicy: its addresses are nobody's to know, its ports are. */}}
+{{- define "dra-driver.apiServerEgress" -}}
+- ports:
+  {{- range .Values.networkPolicy.apiServerPorts }}
+  - protocol: TCP
+    port: {{ . }}
+  {{- end }}
+{{- end -}}
+
+{{/* Where a part's pods run and who they are. Takes (list . values). */}}
+{{- define "dra-driver.placement" -}}
+{{- $root := index . 0 -}}
+{{- $values := index . 1 -}}
+{{- with $root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The annotations of the rights of the check before `helm uninstall`. */}}
+{{- define "dra-driver.uninstallRights" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: "-10"
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end -}}
