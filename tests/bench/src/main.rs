@@ -20,7 +20,7 @@ use node::Node;
 use numbers::{Row, table};
 
 /// How often the plugin is started.
-const STARTS: usize = 5;
+const STARTS: usize = 10;
 /// How many claims are prepared before.
 const BEFORE: [usize; 3] = [0, 100, 1000];
 /// How many claims are prepared at once, and how often.
@@ -34,15 +34,13 @@ async fn main() {
     let space = Space::create(client.clone(), "bench", admin).await;
     let mut rows = Vec::new();
 
-    let mut node = Node::new(&cluster, client).await;
-    let mut starts = Vec::new();
-    for _ in 0..STARTS {
-        starts.push(node.start().await);
-        if starts.len() < STARTS {
-            node.stop().await;
-        }
-    }
-    rows.push(Row::of("start to slice visible, registered at once", &starts, "2000", "< 50"));
+    let mut real = Node::new(&cluster, client.clone(), node::REAL).await;
+    let starts = real.starts(STARTS).await;
+    real.end().await;
+    rows.push(Row::of("start to slice visible, registered at once, 8 GPUs", &starts, "2000", "< 50"));
+    let mut node = Node::new(&cluster, client, node::GPUS).await;
+    let starts = node.starts(STARTS).await;
+    rows.push(Row::of("start to slice visible, registered at once, 64 GPUs", &starts, "", ""));
     let mut prepares = prepares::Prepares::new(&node, &space).await;
     for before in BEFORE {
         prepares.hold(before).await;
@@ -88,7 +86,7 @@ async fn main() {
     println!("{}", table(&rows));
     println!(
         "Times in ms; n samples. NVIDIA's: its driver, measured earlier on such a machine, not in this run. The GPUs are \
-         fake, and NVML\nanswers sooner than of real ones. The first figures are of a node with {} GPUs whose socket is \
+         fake, and NVML\nanswers sooner than of real ones. Prepares are of a node with {} GPUs whose socket is \
          called directly, with the real API\nserver. First slices wait for the kubelet's registration, here at once: \
          the kubelet itself looks for\nplugins once a second. The claims that were prepared before have administrators' \
          access, as no node has a thousand GPUs.",

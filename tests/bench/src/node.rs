@@ -1,4 +1,4 @@
-//! A plugin with 64 GPUs that a stand-in registers in the kubelet's place; its DRA socket is called directly.
+//! A plugin with many GPUs that a stand-in registers in the kubelet's place; its DRA socket is called directly.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,8 +15,10 @@ use support::kubelet::{Kubelet, Settings};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-/// How many GPUs the node has: as many as claims are prepared at once. No real node has as many.
+/// How many GPUs the node of the prepares has: as many as claims are prepared at once. No real node has as many.
 pub(crate) const GPUS: u8 = 64;
+/// How many a real node has.
+pub(crate) const REAL: u8 = 8;
 /// No step takes longer unless it hangs.
 const GUARD: Duration = Duration::from_secs(60);
 
@@ -31,6 +33,7 @@ pub(crate) struct Node {
     /// The name of the cluster's node.
     pub(crate) name: String,
     client: Client,
+    gpus: u8,
     fake: fake_node::Node,
     /// On the node's /run, which is memory, as in production.
     folder: TempDir,
@@ -61,11 +64,11 @@ impl Memory {
 }
 
 impl Node {
-    pub(crate) async fn new(cluster: &Cluster, client: Client) -> Self {
+    pub(crate) async fn new(cluster: &Cluster, client: Client, gpus: u8) -> Self {
         let folder = TempDir::new_in("/run").expect("make a folder for the plugin");
         let one = Description::builtin("h100-nvl-2").expect("there is this description").state();
         let mut state = one.clone();
-        state.gpus = (0..GPUS)
+        state.gpus = (0..gpus)
             .map(|number| {
                 let mut gpu = one.gpus[0].clone();
                 gpu.pci.bus = number + 1;
@@ -86,11 +89,22 @@ impl Node {
         let mut settings = Settings::new(&cluster.node, folder.path().join("registry"));
         settings.timings.reconcile = AT_ONCE;
         let kubelet = Kubelet::start(settings).await.expect("start the stand-in");
-        Self { driver, name: cluster.node.clone(), client, fake, folder, child: None, kubelet }
+        Self { driver, name: cluster.node.clone(), client, gpus, fake, folder, child: None, kubelet }
+    }
+
+    /// Starts the plugin several times, and returns the times until its slices were in the API. It runs then.
+    pub(crate) async fn starts(&mut self, times: usize) -> Vec<Duration> {
+        let mut took = Vec::new();
+        for _ in 1..times {
+            took.push(self.start().await);
+            self.stop().await;
+        }
+        took.push(self.start().await);
+        took
     }
 
     /// Starts the plugin, and returns the time until its slices are in the API.
-    pub(crate) async fn start(&mut self) -> Duration {
+    async fn start(&mut self) -> Duration {
         let log = fs_err::File::create(self.folder.path().join("log")).expect("open the plugin's log");
         let mut command = Command::new(e2e::gpu::program());
         command.arg("run");
@@ -117,7 +131,7 @@ impl Node {
         loop {
             let slices = api.list(&self.own()).await.expect("list the slices").items;
             let devices = slices.iter().filter_map(|slice| slice.spec.devices.as_ref()).map(Vec::len);
-            if devices.sum::<usize>() == usize::from(GPUS) {
+            if devices.sum::<usize>() == usize::from(self.gpus) {
                 return began.elapsed();
             }
             assert!(began.elapsed() < GUARD, "the plugin does not publish:\n{}", self.log());
@@ -125,7 +139,7 @@ impl Node {
     }
 
     /// Stops the plugin, and removes its slices as the kubelet would.
-    pub(crate) async fn stop(&mut self) {
+    async fn stop(&mut self) {
         let mut child = self.child.take().expect("the plugin was started");
         kill_process(pid(&child), Signal::TERM).expect("ask the plugin to end");
         tokio::time::timeout(GUARD, child.wait()).await.expect("the plugin ends").expect("wait for it");
