@@ -9,13 +9,24 @@
 //! ```
 //!
 //! Everything here is synchronous. Time, paths and the state of the hardware come in as arguments.
+//!
+//! The feature `node`, on by default, has what runs beside the GPUs. Without it remains what programs elsewhere in
+//! the cluster need: [`name`], [`config`] and [`quantity`].
 
+#[cfg(feature = "node")]
 pub mod cdi;
+#[cfg(feature = "node")]
 pub mod claim;
 pub mod config;
+#[cfg(feature = "node")]
 pub mod device;
+#[cfg(feature = "node")]
 pub mod health;
+#[cfg(feature = "node")]
 pub mod inventory;
+pub mod name;
+#[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "node")]
 pub mod nvml;
 pub mod quantity;

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dra_driver::cdi::{self, DriverFiles, check_driver_name};
+use dra_driver::cdi::{self, DriverFiles};
 use dra_driver::inventory;
+use dra_driver::name::check_driver_name;
 use dra_runtime::admin::{self, Admin};
 use dra_runtime::{client, events};
 use tokio::runtime;

@@ -1,4 +1,4 @@
-//! Names: what a DRA driver may be called, so that it can be a CDI vendor as well.
+//! The driver's name: what a DRA driver may be called, so that it can be a CDI vendor as well.
 
 use thiserror::Error;
 
