@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dra_runtime::client::ClientOptions;
-use dra_runtime::flags::duration;
+use dra_runtime::flags::{ObjectName, duration};
 use dra_runtime::logging::LoggingOptions;
 
 /// The DRA kubelet plugin for NVIDIA H100 and H200 GPUs.
@@ -53,6 +53,11 @@ pub struct RunOptions {
     /// The UID of this plugin's pod: with it, two instances can overlap during a rolling update.
     #[arg(long, env = "POD_UID")]
     pub pod_uid: Option<String>,
+
+    /// The DaemonSet that runs the plugin, NAMESPACE/NAME: if it is gone or going when the plugin ends, the driver is
+    /// taken off, and its ResourceSlices, CDI specs and folders are removed from this node.
+    #[arg(long, env = "DAEMON_SET")]
+    pub daemon_set: Option<ObjectName>,
 
     /// The kubelet's folder of registration sockets.
     #[arg(long, env = "KUBELET_REGISTRY", default_value = "/var/lib/kubelet/plugins_registry")]

@@ -8,6 +8,7 @@ use dra_driver::cdi::{self, DriverFiles};
 use dra_driver::inventory;
 use dra_driver::name::check_driver_name;
 use dra_runtime::admin::{self, Admin};
+use dra_runtime::flags::ObjectName;
 use dra_runtime::{client, events};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,7 @@ use crate::claims::{self, Claims};
 use crate::kubelet::{self, Link};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, report};
+use crate::removal::{self, Traces};
 use crate::{driver_files, owner, publish};
 
 /// Threads of the runtime: it only waits; files and NVML have threads of their own.
@@ -65,6 +67,9 @@ struct Plugin {
     /// Ends all other parts.
     end: CancellationToken,
     tasks: TaskTracker,
+    client: kube::Client,
+    daemon_set: Option<ObjectName>,
+    traces: Traces,
 }
 
 impl Plugin {
@@ -139,28 +144,48 @@ impl Plugin {
         let kubelet = kubelet::start(&settings, claims, node.changes(), end_of_calls.clone()).await?;
 
         tasks.spawn(publish::run(
-            client,
-            publish::Settings { driver, node: node_name.clone() },
+            client.clone(),
+            publish::Settings { driver: driver.clone(), node: node_name.clone() },
             publish::Inputs { views: node.changes(), link: kubelet.link(), owns },
             metrics.clone(),
             events.clone(),
             end.clone(),
         ));
-        tasks.spawn(report::run(node, node_name, pool, metrics.clone(), events, end.clone()));
+        tasks.spawn(report::run(node, node_name.clone(), pool, metrics.clone(), events, end.clone()));
 
         let listener = admin::bind(options.admin_address).await?;
         tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
         tasks.spawn(admin::serve(listener, endpoints(&kubelet, &metrics), end.clone()));
-        Ok(Self { kubelet, end_of_calls, end, tasks })
+        let traces = Traces {
+            plugin: options.kubelet_plugins.join(&driver),
+            driver,
+            node: node_name,
+            state,
+            cdi: options.cdi_root.clone(),
+            procfs: options.roots.procfs.clone(),
+        };
+        let daemon_set = options.daemon_set.clone();
+        Ok(Self { kubelet, end_of_calls, end, tasks, client, daemon_set, traces })
     }
 
     async fn end(self) {
         self.end_of_calls.cancel();
+        // Asked while calls are answered: a pod that ends has not much time.
+        let client = self.client.clone();
+        let removal_is_due = tokio::spawn(async move {
+            match self.daemon_set {
+                Some(daemon_set) => removal::is_due(client, &daemon_set).await,
+                None => false,
+            }
+        });
         self.kubelet.ended().await;
         self.end.cancel();
         self.tasks.close();
         if timeout(END, self.tasks.wait()).await.is_err() {
             tracing::warn!("a part of the plugin did not end in time and is left");
+        }
+        if removal_is_due.await.unwrap_or(false) {
+            self.traces.remove(self.client).await;
         }
     }
 }
