@@ -1,4 +1,5 @@
-//! The cluster's side of the DRA driver. It runs where there is no GPU.
+//! The part of the DRA driver that runs in the cluster, not on its nodes.
 
 pub mod arguments;
 pub mod uninstall;
+pub mod webhook;

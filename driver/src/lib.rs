@@ -8,10 +8,9 @@
 //!                     └── config ──▶ settings ──┘
 //! ```
 //!
-//! Everything here is synchronous. Time, paths and the state of the hardware come in as arguments.
+//! Without the feature `node` there are [`config`] and [`quantity`] alone: what programs need that run elsewhere.
 //!
-//! The feature `node`, on by default, has what runs beside the GPUs. Without it remains what programs elsewhere in
-//! the cluster need: [`name`], [`config`] and [`quantity`].
+//! Everything here is synchronous. Time, paths and the state of the hardware come in as arguments.
 
 #[cfg(feature = "node")]
 pub mod cdi;
@@ -24,7 +23,6 @@ pub mod device;
 pub mod health;
 #[cfg(feature = "node")]
 pub mod inventory;
-pub mod name;
 #[cfg(feature = "node")]
 pub mod node;
 #[cfg(feature = "node")]

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dra_runtime::client::ClientOptions;
-use dra_runtime::flags::{ObjectName, duration};
+use dra_runtime::duration;
 use dra_runtime::logging::LoggingOptions;
+use dra_runtime::object_name::ObjectName;
 
 /// The DRA kubelet plugin for NVIDIA H100 and H200 GPUs.
 #[derive(Debug, Parser)]
@@ -54,8 +55,8 @@ pub struct RunOptions {
     #[arg(long, env = "POD_UID")]
     pub pod_uid: Option<String>,
 
-    /// The DaemonSet that runs the plugin, NAMESPACE/NAME: if it is gone or going when the plugin ends, the driver is
-    /// taken off, and its ResourceSlices, CDI specs and folders are removed from this node.
+    /// The DaemonSet that the plugin belongs to, as namespace/name. A plugin that ends when it is gone takes what it has
+    /// put on the node with it.
     #[arg(long, env = "DAEMON_SET")]
     pub daemon_set: Option<ObjectName>,
 
@@ -93,7 +94,7 @@ pub struct RunOptions {
     pub admin_address: std::net::SocketAddr,
 
     /// How long a GPU may take for its answers: a number with ms, s or m.
-    #[arg(long, env = "GPU_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "GPU_TIMEOUT", default_value = "10s", value_parser = duration::parse)]
     pub gpu_timeout: Duration,
 }
 
@@ -114,7 +115,7 @@ pub struct InspectOptions {
 
     /// How long a GPU may take for its answers: a number with ms, s or m. One that takes longer is shown with
     /// what it said until then.
-    #[arg(long, env = "GPU_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "GPU_TIMEOUT", default_value = "10s", value_parser = duration::parse)]
     pub timeout: Duration,
 }
 

@@ -1,172 +1,176 @@
-//! Removed for good: what the plugin does when it ends because the driver was taken off the cluster.
+//! What the plugin takes with it when it is removed from the cluster for good.
 //!
-//! It knows by its DaemonSet, which is gone or going then, and stays where the plugin is only updated or restarted.
-//! While a claim is prepared here all is left as it is, since containers may still be started with it.
+//! A plugin that ends is usually one that comes back: after an update, a drain, a reboot. Then its slices, CDI specs and
+//! records stay. When its DaemonSet is gone there is none that comes back, and what it has put on the node and into the
+//! API goes with it, unless claims are still prepared: their pods need the specs.
 
-use std::fs;
-use std::future::Future;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs, io};
 
-use dra_driver::cdi::folder::{Folder, FolderError};
+use dra_driver::cdi::folder::Folder;
 use dra_driver::claim::StateError;
 use dra_driver::claim::journal::{Journal, OnDisk};
-use dra_driver::node::Epoch;
-use dra_runtime::flags::ObjectName;
+use dra_runtime::object_name::ObjectName;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::resource::v1::ResourceSlice;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client};
 use thiserror::Error;
+use tokio::time::timeout;
 
-/// How long the API server may take for an answer: a pod that ends has half a minute.
-const ANSWER: Duration = Duration::from_secs(3);
+/// How long the API server may take for an answer; the kubelet kills the plugin 30 s after it has asked it to end.
+const ANSWER: Duration = Duration::from_secs(5);
 
-/// Why something of the driver could not be removed.
-#[derive(Debug, Error)]
-enum RemovalError {
-    /// What the claims' records say.
-    #[error(transparent)]
-    Records(#[from] StateError),
+/// What a removal is about.
+pub struct Removal {
+    /// The client.
+    pub client: Client,
+    /// The DaemonSet that the plugin belongs to.
+    pub daemon_set: ObjectName,
+    /// The DRA driver's name.
+    pub driver: String,
+    /// The name of the Node object.
+    pub node: String,
+    /// The driver's own folders, which go as a whole.
+    pub folders: Folders,
+}
+
+impl fmt::Debug for Removal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Removal").field("folders", &self.folders).finish_non_exhaustive()
+    }
+}
+
+/// Where the plugin's traces on the node are.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// The driver's state.
+    pub state: PathBuf,
+    /// The driver's folder among those of the kubelet's plugins.
+    pub plugin: PathBuf,
     /// The CDI specs.
+    pub cdi: Folder,
+}
+
+/// Why something stays.
+#[derive(Debug, Error)]
+pub enum RemovalError {
+    /// The API server.
+    #[error("cannot {attempt}: {source}")]
+    Api {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What went wrong.
+        source: kube::Error,
+    },
+    /// The API server, which said nothing.
+    #[error("cannot {0}: the API server gives no answer")]
+    NoAnswer(&'static str),
+    /// Claims.
+    #[error("{0} claims are still prepared on this node; their pods have to end first")]
+    Prepared(usize),
+    /// The records.
     #[error(transparent)]
-    Specs(#[from] FolderError),
-    /// The boot's id, without which records cannot be told from those of an earlier boot.
-    #[error("cannot read the boot's id: {0}; set --procfs")]
-    Boot(io::Error),
-    /// A folder.
-    #[error("cannot remove the folder {path}: {source}", path = .path.display())]
-    Folder {
+    State(#[from] StateError),
+    /// A file.
+    #[error("cannot remove {path}: {source}", path = .path.display())]
+    File {
         /// Which one.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
+    /// A panic.
+    #[error("a defect of the plugin; its log has the panic")]
+    Defect,
 }
 
-/// What the driver has on its node.
-#[derive(Clone, Debug)]
-pub struct Traces {
-    /// The driver's name.
-    pub driver: String,
-    /// The name of this node's Node object.
-    pub node: String,
-    /// The driver's state folder.
-    pub state: PathBuf,
-    /// The folder of the CDI specs.
-    pub cdi: PathBuf,
-    /// The driver's folder among the kubelet's plugins.
-    pub plugin: PathBuf,
-    /// What the kernel shows as `/proc`.
-    pub procfs: PathBuf,
-}
-
-/// Whether the driver is taken off: its DaemonSet is gone or is being deleted. An API server that does not say so
-/// has not said so.
-pub async fn is_due(client: Client, daemon_set: &ObjectName) -> bool {
-    let daemon_sets: Api<DaemonSet> = Api::namespaced(client, &daemon_set.namespace);
-    match answered(daemon_sets.get_opt(&daemon_set.name)).await {
-        Ok(found) => found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()),
-        Err(error) => {
-            tracing::info!(error, %daemon_set, "not known whether the driver is taken off; everything is left");
-            false
+impl Removal {
+    /// Takes everything along if the plugin is removed for good. Call it when nothing else of the plugin runs any more.
+    pub async fn clean_up(self, boot_id: String) {
+        match self.is_for_good().await {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => {
+                tracing::info!(%error, "whether the plugin is removed for good is not known: everything stays");
+                return;
+            }
+        }
+        let folders = self.folders.clone();
+        let removed = tokio::task::spawn_blocking(move || folders.remove(&boot_id)).await;
+        if let Err(error) = removed.unwrap_or(Err(RemovalError::Defect)) {
+            tracing::warn!(%error, "the plugin is removed from the cluster, and leaves things on this node");
+        }
+        match self.remove_slices().await {
+            Ok(()) => tracing::info!("the plugin is removed for good, and so is what it had published"),
+            Err(error) => {
+                tracing::warn!(%error, "the plugin is removed from the cluster, and leaves ResourceSlices")
+            }
         }
     }
-}
 
-impl Traces {
-    /// Removes them, unless claims are prepared here. Nothing else of the plugin may run any more.
-    pub async fn remove(&self, client: Client) {
-        match self.prepared() {
-            Ok(claims) if claims.is_empty() => {}
-            Ok(claims) => {
-                let claims = claims.join(", ");
-                tracing::warn!(
-                    claims,
-                    "the driver is taken off while claims are prepared here; everything is left"
-                );
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "not known whether claims are prepared here; everything is left");
-                return;
-            }
-        }
-        // First, so that no pod is sent here any more.
-        let slices: Api<ResourceSlice> = Api::all(client);
+    async fn is_for_good(&self) -> Result<bool, RemovalError> {
+        let sets: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.daemon_set.namespace);
+        let set = answer("get the plugin's DaemonSet", sets.get_opt(&self.daemon_set.name)).await?;
+        Ok(set.is_none_or(|set| set.metadata.deletion_timestamp.is_some()))
+    }
+
+    async fn remove_slices(&self) -> Result<(), RemovalError> {
+        let slices: Api<ResourceSlice> = Api::all(self.client.clone());
         let own =
             ListParams::default().fields(&format!("spec.driver={},spec.nodeName={}", self.driver, self.node));
-        if let Err(error) = delete(&slices, &own).await {
-            tracing::warn!(error, "ResourceSlices of this node not deleted; they go with the Node object");
-        }
-        match self.remove_files() {
-            Ok(()) => {
-                tracing::info!("the driver is taken off: its slices and files are removed from this node")
-            }
-            Err(error) => {
-                tracing::warn!(%error, "not all files of the driver are removed; they go with the next boot")
+        for slice in answer("list the node's ResourceSlices", slices.list(&own)).await? {
+            let name = slice.metadata.name.unwrap_or_default();
+            let deleted =
+                answer("delete a ResourceSlice", slices.delete(&name, &DeleteParams::default())).await;
+            match deleted {
+                Err(RemovalError::Api { source: kube::Error::Api(status), .. }) if status.code == 404 => {}
+                other => drop(other?),
             }
         }
-    }
-
-    /// The UIDs of the claims that are prepared, or may be.
-    fn prepared(&self) -> Result<Vec<String>, RemovalError> {
-        let boot_id = Epoch::read(&self.procfs, None).map_err(RemovalError::Boot)?.boot_id;
-        let journal = Journal::look(&self.state);
-        let mut claims = journal.claims()?;
-        // A spec alone serves containers, too.
-        claims.extend(Folder::new(self.cdi.clone(), &self.driver).claims()?);
-        claims.sort_unstable();
-        claims.dedup();
-        let mut prepared = Vec::new();
-        for uid in claims {
-            if !matches!(journal.read(&uid, &boot_id)?, OnDisk::Void(_) | OnDisk::Tombstone(_)) {
-                prepared.push(uid);
-            }
-        }
-        Ok(prepared)
-    }
-
-    fn remove_files(&self) -> Result<(), RemovalError> {
-        let specs = Folder::new(self.cdi.clone(), &self.driver);
-        for uid in specs.claims()? {
-            specs.remove_claim(&uid)?;
-        }
-        specs.remove_driver()?;
-        remove_folder(&self.plugin)?;
-        remove_folder(&self.state)
+        Ok(())
     }
 }
 
-/// Removes a folder with all that is in it. Of one that is mounted into the pod itself, the folder stays.
-fn remove_folder(path: &Path) -> Result<(), RemovalError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if ![ErrorKind::NotFound, ErrorKind::ResourceBusy].contains(&error.kind()) => {
-            Err(RemovalError::Folder { path: path.to_owned(), source: error })
+async fn answer<T>(
+    attempt: &'static str,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, RemovalError> {
+    match timeout(ANSWER, request).await {
+        Ok(answer) => answer.map_err(|source| RemovalError::Api { attempt, source }),
+        Err(_elapsed) => Err(RemovalError::NoAnswer(attempt)),
+    }
+}
+
+impl Folders {
+    /// Removes them, unless a claim is prepared.
+    fn remove(&self, boot_id: &str) -> Result<(), RemovalError> {
+        let journal = Journal::look(&self.state);
+        let mut prepared = 0;
+        for uid in journal.claims()? {
+            match journal.read(&uid, boot_id)? {
+                OnDisk::Absent | OnDisk::Tombstone(_) | OnDisk::Void(_) => {}
+                _ => prepared += 1,
+            }
+        }
+        if prepared > 0 {
+            return Err(RemovalError::Prepared(prepared));
+        }
+        gone(&self.cdi.driver_path(), fs::remove_file(self.cdi.driver_path()))?;
+        for folder in [&self.plugin, &self.state] {
+            gone(folder, fs::remove_dir_all(folder))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is not there need not be removed.
+fn gone(path: &Path, removed: io::Result<()>) -> Result<(), RemovalError> {
+    match removed {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(RemovalError::File { path: path.to_owned(), source })
         }
         _ => Ok(()),
-    }
-}
-
-/// Deletes what a list has, one by one: the plugin has no right to delete a collection.
-async fn delete(slices: &Api<ResourceSlice>, which: &ListParams) -> Result<(), String> {
-    for slice in answered(slices.list(which)).await?.items {
-        let name = slice.metadata.name.unwrap_or_default();
-        let deleted = async {
-            match slices.delete(&name, &DeleteParams::default()).await {
-                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-                deleted => deleted.map(drop),
-            }
-        };
-        answered(deleted).await?;
-    }
-    Ok(())
-}
-
-async fn answered<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
-    match tokio::time::timeout(ANSWER, asked).await {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer from the API server within {} s", ANSWER.as_secs())),
     }
 }

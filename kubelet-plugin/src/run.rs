@@ -4,11 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dra_driver::cdi::{self, DriverFiles};
+use dra_driver::cdi::{self, DriverFiles, check_driver_name};
 use dra_driver::inventory;
-use dra_driver::name::check_driver_name;
 use dra_runtime::admin::{self, Admin};
-use dra_runtime::flags::ObjectName;
 use dra_runtime::{client, events};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +19,7 @@ use crate::claims::{self, Claims};
 use crate::kubelet::{self, Link};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, report};
-use crate::removal::{self, Traces};
+use crate::removal::{Folders, Removal};
 use crate::{driver_files, owner, publish};
 
 /// Threads of the runtime: it only waits; files and NVML have threads of their own.
@@ -49,27 +47,31 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
 async fn serve(options: &RunOptions) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-    let plugin = Plugin::start(options).await?;
+    let mut plugin = Plugin::start(options).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("asked to end; calls of the kubelet that run are answered first");
+    let (removal, view) = (plugin.removal.take(), plugin.node.view());
     plugin.end().await;
+    if let Some(removal) = removal {
+        removal.clean_up(view.epoch.boot_id.clone()).await;
+    }
     Ok(())
 }
 
 /// The parts that run.
 struct Plugin {
     kubelet: kubelet::Server,
+    node: Node,
+    /// What to do when this was the last plugin on the node.
+    removal: Option<Removal>,
     /// Ends the kubelet's part: no new calls are taken.
     end_of_calls: CancellationToken,
     /// Ends all other parts.
     end: CancellationToken,
     tasks: TaskTracker,
-    client: kube::Client,
-    daemon_set: Option<ObjectName>,
-    traces: Traces,
 }
 
 impl Plugin {
@@ -94,6 +96,10 @@ impl Plugin {
             sysfs: options.roots.sysfs.clone(),
             procfs: options.roots.procfs.clone(),
         };
+        match inventory::sysfs::online_cpus(&options.roots.sysfs) {
+            Ok(count) => metrics.vcpus(count),
+            Err(error) => tracing::warn!(error, "the node's CPUs are not counted: dra_node_vcpus is absent"),
+        }
         let settings = node::Settings { roots, gpu_timeout: options.gpu_timeout };
         let node = Node::start(settings, metrics.clone(), end.clone())?;
 
@@ -116,6 +122,13 @@ impl Plugin {
             &driver,
         );
         let folder = cdi::folder::Folder::new(options.cdi_root.clone(), &driver);
+        let removal = options.daemon_set.clone().map(|daemon_set| Removal {
+            client: client.clone(),
+            daemon_set,
+            driver: driver.clone(),
+            node: node_name.clone(),
+            folders: Folders { state, plugin: options.kubelet_plugins.join(&driver), cdi: folder.clone() },
+        });
         tasks.spawn(driver_files::keep(files.clone(), folder, node.changes(), end.clone()));
         let claims = Claims::start(
             claims::Settings {
@@ -144,48 +157,28 @@ impl Plugin {
         let kubelet = kubelet::start(&settings, claims, node.changes(), end_of_calls.clone()).await?;
 
         tasks.spawn(publish::run(
-            client.clone(),
-            publish::Settings { driver: driver.clone(), node: node_name.clone() },
+            client,
+            publish::Settings { driver, node: node_name.clone() },
             publish::Inputs { views: node.changes(), link: kubelet.link(), owns },
             metrics.clone(),
             events.clone(),
             end.clone(),
         ));
-        tasks.spawn(report::run(node, node_name.clone(), pool, metrics.clone(), events, end.clone()));
+        tasks.spawn(report::run(node.clone(), node_name, pool, metrics.clone(), events, end.clone()));
 
         let listener = admin::bind(options.admin_address).await?;
         tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
         tasks.spawn(admin::serve(listener, endpoints(&kubelet, &metrics), end.clone()));
-        let traces = Traces {
-            plugin: options.kubelet_plugins.join(&driver),
-            driver,
-            node: node_name,
-            state,
-            cdi: options.cdi_root.clone(),
-            procfs: options.roots.procfs.clone(),
-        };
-        let daemon_set = options.daemon_set.clone();
-        Ok(Self { kubelet, end_of_calls, end, tasks, client, daemon_set, traces })
+        Ok(Self { kubelet, node, removal, end_of_calls, end, tasks })
     }
 
     async fn end(self) {
         self.end_of_calls.cancel();
-        // Asked while calls are answered: a pod that ends has not much time.
-        let client = self.client.clone();
-        let removal_is_due = tokio::spawn(async move {
-            match self.daemon_set {
-                Some(daemon_set) => removal::is_due(client, &daemon_set).await,
-                None => false,
-            }
-        });
         self.kubelet.ended().await;
         self.end.cancel();
         self.tasks.close();
         if timeout(END, self.tasks.wait()).await.is_err() {
             tracing::warn!("a part of the plugin did not end in time and is left");
-        }
-        if removal_is_due.await.unwrap_or(false) {
-            self.traces.remove(self.client).await;
         }
     }
 }

@@ -12,8 +12,9 @@ use std::os::unix::fs::symlink;
 
 use dra_driver::cdi::folder::Folder;
 use dra_driver::cdi::spec::DeviceNode;
-use dra_driver::cdi::{ClaimDevice, DriverFiles, Roots, claim_device_id, claim_spec, driver_files_id};
-use dra_driver::name::check_driver_name;
+use dra_driver::cdi::{
+    ClaimDevice, DriverFiles, Roots, check_driver_name, claim_device_id, claim_spec, driver_files_id,
+};
 use fake_node::layout::NodeKind;
 use fake_node::{CreateOptions, Description, Node};
 use proptest::prelude::*;

@@ -1,121 +1,65 @@
-//! Which claims hold devices of the driver, and what is to be done about them.
+//! Which claims have devices of the driver, and what is said of them.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt;
 
+use dra_runtime::object_name::ObjectName;
 use k8s_openapi::api::resource::v1::ResourceClaim;
 
-/// A claim to which devices of the driver are allocated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A claim that has devices of the driver.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Held {
-    /// Its namespace.
-    pub(super) namespace: String,
-    /// Its name.
-    pub(super) name: String,
-    /// The pods that it is reserved for, by UID; they are of its namespace.
-    pub(super) pods: BTreeMap<String, String>,
-    /// What else it is reserved for.
-    pub(super) others: Vec<String>,
+    pub(super) claim: ObjectName,
+    /// The pods that may use it, in the claim's namespace.
+    pub(super) pods: Vec<Reserved>,
 }
 
-/// A pod that has to end before the driver may go.
+/// A pod that a claim is reserved for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Pod {
-    /// Its namespace.
-    pub(super) namespace: String,
-    /// Its name.
+pub(super) struct Reserved {
     pub(super) name: String,
-    /// Its UID.
     pub(super) uid: String,
 }
 
-/// The claims to which devices of this driver are allocated, in the order given.
+/// Those of the claims to which a device of `driver` is allocated.
 pub(super) fn held(driver: &str, claims: &[ResourceClaim]) -> Vec<Held> {
-    claims.iter().filter(|claim| holds(driver, claim)).map(Held::of).collect()
+    let mut held: Vec<_> = claims.iter().filter(|claim| has_device(driver, claim)).map(one).collect();
+    held.sort();
+    held
 }
 
-fn holds(driver: &str, claim: &ResourceClaim) -> bool {
-    let allocation = claim.status.as_ref().and_then(|status| status.allocation.as_ref());
-    let results = allocation.and_then(|allocation| allocation.devices.as_ref()?.results.as_deref());
-    results.unwrap_or_default().iter().any(|result| result.driver == driver)
+fn has_device(driver: &str, claim: &ResourceClaim) -> bool {
+    let devices = claim.status.as_ref().and_then(|status| status.allocation.as_ref()?.devices.as_ref());
+    devices
+        .and_then(|devices| devices.results.as_ref())
+        .is_some_and(|results| results.iter().any(|result| result.driver == driver))
 }
 
-impl Held {
-    fn of(claim: &ResourceClaim) -> Self {
-        let status = claim.status.as_ref();
-        let consumers = status.and_then(|status| status.reserved_for.as_deref()).unwrap_or_default();
-        let (mut pods, mut others) = (BTreeMap::new(), Vec::new());
-        for consumer in consumers {
-            if consumer.resource == "pods" && consumer.api_group.as_deref().unwrap_or_default().is_empty() {
-                pods.insert(consumer.uid.clone(), consumer.name.clone());
-            } else {
-                others.push(format!("{}/{}", consumer.resource, consumer.name));
-            }
-        }
-        Self {
+fn one(claim: &ResourceClaim) -> Held {
+    let reserved = claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten());
+    // Only pods are deleted. What else a claim may be reserved for, none of ours knows.
+    let pods = reserved.filter(|consumer| {
+        consumer.resource == "pods" && consumer.api_group.as_deref().unwrap_or_default().is_empty()
+    });
+    Held {
+        claim: ObjectName {
             namespace: claim.metadata.namespace.clone().unwrap_or_default(),
             name: claim.metadata.name.clone().unwrap_or_default(),
-            pods,
-            others,
+        },
+        pods: pods
+            .map(|consumer| Reserved { name: consumer.name.clone(), uid: consumer.uid.clone() })
+            .collect(),
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pods: Vec<_> = self.pods.iter().map(|pod| pod.name.as_str()).collect();
+        match pods.as_slice() {
+            [] => write!(f, "claim {}, of no pod", self.claim),
+            [pod] => write!(f, "claim {} of pod {pod}", self.claim),
+            pods => write!(f, "claim {} of pods {}", self.claim, pods.join(", ")),
         }
     }
-
-    /// "team-a/training: reserved for pod trainer-0".
-    fn line(&self) -> String {
-        let pods = self.pods.values().map(|pod| format!("pod {pod}"));
-        let consumers: Vec<String> = pods.chain(self.others.iter().cloned()).collect();
-        let reserved = if consumers.is_empty() {
-            "reserved for no pod".to_owned()
-        } else {
-            format!("reserved for {}", consumers.join(", "))
-        };
-        format!("{}/{}: {reserved}", self.namespace, self.name)
-    }
-}
-
-/// The pods that the claims are reserved for, each once.
-pub(super) fn pods(held: &[Held]) -> Vec<Pod> {
-    let mut pods: Vec<Pod> = held.iter().flat_map(pods_of).collect();
-    pods.sort();
-    pods.dedup();
-    pods
-}
-
-fn pods_of(held: &Held) -> impl Iterator<Item = Pod> {
-    held.pods.iter().map(|(uid, name)| Pod {
-        namespace: held.namespace.clone(),
-        name: name.clone(),
-        uid: uid.clone(),
-    })
-}
-
-/// What the user is told where the driver is in use and nothing is forced.
-pub(super) fn refusal(driver: &str, held: &[Held]) -> String {
-    format!(
-        "devices of the driver {driver} are allocated to {}\n\
-         Nothing was deleted. Delete these pods, and the claims that are reserved for no pod; then uninstall again. \
-         Or have the pods deleted for you: set `uninstall.force=true` with `helm upgrade`, then uninstall again.",
-        listed(held)
-    )
-}
-
-/// What the user is told where claims are still held when the time is over.
-pub(super) fn too_late(driver: &str, held: &[Held]) -> String {
-    format!(
-        "devices of the driver {driver} are still allocated to {}\n\
-         The plugins go on running. A pod that does not end: see `kubectl describe pod`, and delete what makes it anew. \
-         A claim that is reserved for no pod: delete it. Then uninstall again.",
-        listed(held)
-    )
-}
-
-fn listed(held: &[Held]) -> String {
-    let claims = if held.len() == 1 { "claim" } else { "claims" };
-    let mut text = format!("{} {claims}:", held.len());
-    for held in held {
-        let _ = write!(text, "\n  {}", held.line());
-    }
-    text
 }
 
 #[cfg(test)]
@@ -124,92 +68,40 @@ mod tests {
 
     use super::*;
 
-    const DRIVER: &str = "gpu.example.com";
-
-    fn claim(name: &str, drivers: &[&str], consumers: Value) -> ResourceClaim {
-        let results: Vec<Value> = drivers
+    fn claim(name: &str, drivers: &[&str], reserved: Value) -> ResourceClaim {
+        let results: Vec<_> = drivers
             .iter()
-            .map(|driver| json!({"request": "gpu", "driver": driver, "pool": "p", "device": "d"}))
+            .map(|driver| json!({"driver": driver, "pool": "p", "device": "d", "request": "gpu"}))
             .collect();
+        let allocation =
+            if drivers.is_empty() { Value::Null } else { json!({"devices": {"results": results}}) };
         serde_json::from_value(json!({
             "metadata": {"namespace": "team", "name": name},
             "spec": {},
-            "status": {"allocation": {"devices": {"results": results}}, "reservedFor": consumers},
+            "status": {"allocation": allocation, "reservedFor": reserved},
         }))
         .unwrap()
     }
 
-    fn pod(name: &str) -> Value {
-        json!({"resource": "pods", "name": name, "uid": format!("uid-{name}")})
-    }
-
     #[test]
-    fn claims_with_a_result_of_the_driver_are_held() {
-        let unallocated: ResourceClaim =
-            serde_json::from_value(json!({"metadata": {"namespace": "team", "name": "new"}, "spec": {}}))
-                .unwrap();
-        let without_devices: ResourceClaim = serde_json::from_value(json!({
-            "metadata": {"namespace": "team", "name": "empty"}, "spec": {}, "status": {"allocation": {}},
-        }))
-        .unwrap();
+    fn claims_with_a_device_of_the_driver_count_and_no_others() {
+        let pod = json!([{"resource": "pods", "name": "trainer", "uid": "1"}]);
+        let two = json!([
+            {"resource": "pods", "name": "a", "uid": "2"},
+            {"resource": "pods", "name": "b", "uid": "3"},
+            {"apiGroup": "scheduling.example.com", "resource": "pods", "name": "no pod", "uid": "4"},
+        ]);
         let cases = [
-            ("allocated", claim("c", &[DRIVER], json!([])), true),
-            ("of several drivers", claim("c", &["nic.example.com", DRIVER], json!([])), true),
-            ("another driver's", claim("c", &["nic.example.com"], json!([pod("p")])), false),
-            ("a name that begins alike", claim("c", &["gpu.example.com.au"], json!([])), false),
-            ("not allocated", unallocated, false),
-            ("an allocation without devices", without_devices, false),
+            ("not allocated", claim("c", &[], json!([])), None),
+            ("another driver's", claim("c", &["other"], pod.clone()), None),
+            ("one pod", claim("c", &["ours"], pod.clone()), Some("claim team/c of pod trainer")),
+            ("one of two drivers", claim("c", &["other", "ours"], pod), Some("claim team/c of pod trainer")),
+            ("two pods and another thing", claim("c", &["ours"], two), Some("claim team/c of pods a, b")),
+            ("allocated and unused", claim("c", &["ours"], json!([])), Some("claim team/c, of no pod")),
         ];
-        for (name, claim, wanted) in cases {
-            assert_eq!(!held(DRIVER, &[claim]).is_empty(), wanted, "{name}");
+        for (what, claim, wanted) in cases {
+            let said: Vec<_> = held("ours", &[claim]).iter().map(ToString::to_string).collect();
+            assert_eq!(said, wanted.into_iter().collect::<Vec<_>>(), "{what}");
         }
-    }
-
-    #[test]
-    fn each_pod_is_ended_once() {
-        let claims = [
-            claim("two", &[DRIVER], json!([pod("b"), pod("a")])),
-            claim("one", &[DRIVER], json!([pod("a")])),
-            claim("other", &["nic.example.com"], json!([pod("c")])),
-            claim(
-                "job",
-                &[DRIVER],
-                json!([{"apiGroup": "batch", "resource": "jobs", "name": "j", "uid": "u"}]),
-            ),
-        ];
-        let wanted: Vec<Pod> = ["a", "b"]
-            .map(|name| Pod { namespace: "team".into(), name: name.into(), uid: format!("uid-{name}") })
-            .into();
-        assert_eq!(pods(&held(DRIVER, &claims)), wanted);
-    }
-
-    #[test]
-    fn the_refusal_names_each_claim_and_what_to_do() {
-        let claims = [
-            claim("training", &[DRIVER], json!([pod("trainer-0"), pod("trainer-1")])),
-            claim("left", &[DRIVER], json!([])),
-            claim(
-                "job",
-                &[DRIVER],
-                json!([{"apiGroup": "batch", "resource": "jobs", "name": "j", "uid": "u"}]),
-            ),
-        ];
-        let text = refusal(DRIVER, &held(DRIVER, &claims));
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            lines[..4],
-            [
-                "devices of the driver gpu.example.com are allocated to 3 claims:",
-                "  team/training: reserved for pod trainer-0, pod trainer-1",
-                "  team/left: reserved for no pod",
-                "  team/job: reserved for jobs/j",
-            ]
-        );
-        assert!(
-            lines[4].starts_with("Nothing was deleted.") && lines[4].contains("uninstall.force=true"),
-            "{text}"
-        );
-        let late = too_late(DRIVER, &held(DRIVER, &claims[..1]));
-        assert!(late.contains("still allocated to 1 claim:\n  team/training: "), "{late}");
     }
 }

@@ -127,14 +127,6 @@ impl Folder {
         self.read(&self.driver_name())
     }
 
-    /// Removes the spec of the driver's files. It need not be there.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
-    pub fn remove_driver(&self) -> Result<(), FolderError> {
-        self.remove(&self.driver_name())
-    }
-
     /// Where a claim's spec lies.
     #[must_use]
     pub fn claim_path(&self, claim_uid: &str) -> PathBuf {

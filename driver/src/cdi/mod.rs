@@ -13,6 +13,7 @@
 mod discover;
 mod driver_files;
 pub mod folder;
+mod names;
 pub mod nodes;
 mod seen;
 pub mod spec;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 pub use discover::DiscoverError;
 pub use driver_files::{DriverFiles, FilesError};
+pub use names::{NameError, check_driver_name};
 use spec::{Device, DeviceNode, Edits, Spec};
 
 /// The version of the CDI specification that every spec keeps to: the oldest that has `hostPath` of device nodes

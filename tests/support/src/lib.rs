@@ -5,7 +5,7 @@
 //! - [`cdi`]: applies CDI specs to an OCI runtime spec, as a container runtime does.
 //! - [`transport`]: makes the faults of an API server and of the network, and logs the requests of a client.
 //! - [`cluster`]: finds the cluster that the tests run in.
-//! - [`flags`]: keeps the page about a program's flags up to date.
+//! - [`flags`]: makes the documentation's pages about flags.
 
 pub mod cdi;
 pub mod cluster;

@@ -92,12 +92,6 @@ impl Answer {
         Self::status(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "internal error")
     }
 
-    /// 200 with an object.
-    #[must_use]
-    pub fn object(object: &serde_json::Value) -> Self {
-        Self { code: StatusCode::OK, retry_after: None, body: object.to_string().into_bytes() }
-    }
-
     /// Any failure: an HTTP status code with a `Status` object of this reason and message.
     #[must_use]
     pub fn status(code: StatusCode, reason: &str, message: &str) -> Self {

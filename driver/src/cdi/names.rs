@@ -1,4 +1,4 @@
-//! The driver's name: what a DRA driver may be called, so that it can be a CDI vendor as well.
+//! Names: what a DRA driver may be called, so that it can be a CDI vendor as well.
 
 use thiserror::Error;
 
