@@ -14,9 +14,10 @@ use crate::{command, image};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 9] = [
+const INSIDE: [&str; 10] = [
     "--test=pods",
     "--test=gpu_pods",
+    "--test=image",
     "--test=gpu_troubles",
     "--test=at_once",
     "--test=broken_links",
@@ -26,7 +27,7 @@ const INSIDE: [&str; 9] = [
     "--test=crashes",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
-const EVERYWHERE: usize = 2;
+const EVERYWHERE: usize = 3;
 /// The environment variable that names the recording plugin to the tests.
 const RECORDING_PLUGIN: &str = "DRA_RECORDING_PLUGIN";
 
@@ -124,14 +125,17 @@ pub(crate) fn matrix() -> (Result<()>, Count) {
     (result, all)
 }
 
-/// Starts a node of these releases, runs the test targets inside, and ends it whatever became of them.
+/// Starts a node of these releases with the product's image on it, runs the test targets inside, and ends it whatever became of them.
 fn on(pairing: Pairing, name: &str, targets: &[&str], long: bool) -> (Result<()>, Count) {
     let up = || -> Result<()> {
         cluster(&["down", "--name", name], &[])?;
-        cluster(&["up", "--name", name], &pairing.flags())
+        cluster(&["up", "--name", name], &pairing.flags())?;
+        let image = ["image", "dra-driver", "--debug", "--into", name];
+        command::run(Command::new(command::own_path()?).args(image))
     };
     if let Err(error) = up() {
-        return (Err(error), Count::default());
+        let down = cluster(&["down", "--name", name], &[]);
+        return (down.and(Err(error)), Count::default());
     }
     let tests = command::own_path().and_then(|xtask| {
         let mut exec = Command::new(xtask);

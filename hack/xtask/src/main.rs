@@ -68,11 +68,17 @@ enum OfWorkspace {
     Binaries(binaries::Arguments),
     /// Make container images from files, without a registry
     Image {
-        /// Which images; without names, all of them
+        /// Which images; without names, those of the test cluster. The product's own is `dra-driver`
         names: Vec<String>,
+        /// Make `dra-driver` of programs that are built as tests build them, and leave it uncompressed
+        #[arg(long)]
+        debug: bool,
         /// Put NAME.tar into this folder instead of the cache
         #[arg(long, value_name = "FOLDER")]
         out: Option<PathBuf>,
+        /// Write the files of `dra-driver` into this folder too, which must not be there yet
+        #[arg(long, value_name = "FOLDER")]
+        unpacked: Option<PathBuf>,
         /// Import them into the node of this cluster, which runs
         #[arg(long, value_name = "CLUSTER")]
         into: Option<String>,
@@ -111,8 +117,9 @@ fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
             clients::ensure()?.print_exports();
         }
         OfWorkspace::Binaries(arguments) => binaries::print(&arguments)?,
-        OfWorkspace::Image { names, out, into } => {
-            let archives = image::make(&names, out.as_deref())?;
+        OfWorkspace::Image { names, debug, out, unpacked, into } => {
+            let build = if debug { image::Build::Debug } else { image::Build::Dist };
+            let archives = image::make(&names, build, out.as_deref(), unpacked.as_deref())?;
             if let Some(cluster) = into {
                 return cluster::import(&cluster, &archives);
             }
