@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use chart::helm::render;
 use chart::values::described;
-use docs::{Block, pages};
+use docs::{Block, pages, repository};
 use tempfile::NamedTempFile;
 
 /// The arguments of `--set` and its kin in a block of commands; commands about other charts are passed over.
@@ -98,4 +98,11 @@ fn helm_renders_the_chart_with_each_file_of_values() {
         }
     }
     assert!(seen > 0, "there is no file of values in the documentation");
+    for entry in fs_err::read_dir(repository().join("deploy/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("values-") {
+            render(&["--values", &path.display().to_string()])
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
 }
