@@ -15,5 +15,6 @@ pub mod metrics;
 pub mod node;
 pub mod owner;
 pub mod publish;
+pub mod removal;
 pub mod run;
 pub mod state;

@@ -19,6 +19,7 @@ use crate::claims::{self, Claims};
 use crate::kubelet::{self, Link};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, report};
+use crate::removal::{Folders, Removal};
 use crate::{driver_files, owner, publish};
 
 /// Threads of the runtime: it only waits; files and NVML have threads of their own.
@@ -46,19 +47,26 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
 async fn serve(options: &RunOptions) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-    let plugin = Plugin::start(options).await?;
+    let mut plugin = Plugin::start(options).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("asked to end; calls of the kubelet that run are answered first");
+    let (removal, view) = (plugin.removal.take(), plugin.node.view());
     plugin.end().await;
+    if let Some(removal) = removal {
+        removal.clean_up(view.epoch.boot_id.clone()).await;
+    }
     Ok(())
 }
 
 /// The parts that run.
 struct Plugin {
     kubelet: kubelet::Server,
+    node: Node,
+    /// What to do when this was the last plugin on the node.
+    removal: Option<Removal>,
     /// Ends the kubelet's part: no new calls are taken.
     end_of_calls: CancellationToken,
     /// Ends all other parts.
@@ -88,6 +96,10 @@ impl Plugin {
             sysfs: options.roots.sysfs.clone(),
             procfs: options.roots.procfs.clone(),
         };
+        match inventory::sysfs::online_cpus(&options.roots.sysfs) {
+            Ok(count) => metrics.vcpus(count),
+            Err(error) => tracing::warn!(error, "the node's CPUs are not counted: dra_node_vcpus is absent"),
+        }
         let settings = node::Settings { roots, gpu_timeout: options.gpu_timeout };
         let node = Node::start(settings, metrics.clone(), end.clone())?;
 
@@ -110,6 +122,13 @@ impl Plugin {
             &driver,
         );
         let folder = cdi::folder::Folder::new(options.cdi_root.clone(), &driver);
+        let removal = options.daemon_set.clone().map(|daemon_set| Removal {
+            client: client.clone(),
+            daemon_set,
+            driver: driver.clone(),
+            node: node_name.clone(),
+            folders: Folders { state, plugin: options.kubelet_plugins.join(&driver), cdi: folder.clone() },
+        });
         tasks.spawn(driver_files::keep(files.clone(), folder, node.changes(), end.clone()));
         let claims = Claims::start(
             claims::Settings {
@@ -145,12 +164,12 @@ impl Plugin {
             events.clone(),
             end.clone(),
         ));
-        tasks.spawn(report::run(node, node_name, pool, metrics.clone(), events, end.clone()));
+        tasks.spawn(report::run(node.clone(), node_name, pool, metrics.clone(), events, end.clone()));
 
         let listener = admin::bind(options.admin_address).await?;
         tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
         tasks.spawn(admin::serve(listener, endpoints(&kubelet, &metrics), end.clone()));
-        Ok(Self { kubelet, end_of_calls, end, tasks })
+        Ok(Self { kubelet, node, removal, end_of_calls, end, tasks })
     }
 
     async fn end(self) {

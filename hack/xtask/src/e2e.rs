@@ -8,13 +8,13 @@ use anyhow::{Result, ensure};
 use crate::binaries::{self, Containerd, Go, Kubernetes, Level, Source, Wanted};
 use crate::steps::ALL_TESTS;
 use crate::summary::Count;
-use crate::{command, image};
+use crate::{command, image, prometheus};
 
 /// Tests of the whole workspace, so that cargo takes what the step `build` has built: for `e2e` alone it would
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 10] = [
+const INSIDE: [&str; 11] = [
     "--test=pods",
     "--test=gpu_pods",
     "--test=image",
@@ -25,6 +25,7 @@ const INSIDE: [&str; 10] = [
     "--test=slices",
     "--test=events",
     "--test=crashes",
+    "--test=uninstall",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
 const EVERYWHERE: usize = 3;
@@ -145,6 +146,7 @@ fn on(pairing: Pairing, name: &str, targets: &[&str], long: bool) -> (Result<()>
             exec.args(["--", "--include-ignored"]);
         }
         exec.env(RECORDING_PLUGIN, recording_plugin()?);
+        exec.envs(prometheus::ensure()?);
         Ok(exec)
     });
     let (result, count) = match tests {

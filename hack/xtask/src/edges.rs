@@ -44,7 +44,7 @@ const SHIPPED: [Shipped; 7] = [
     Shipped {
         package: "dra-controller",
         never_reaches: &["nvml-wrapper", "nvml-wrapper-sys"],
-        planned: true,
+        planned: false,
         all_features: false,
     },
     Shipped { package: "dra-cdi-hook", never_reaches: &[], planned: true, all_features: false },
@@ -251,7 +251,9 @@ mod tests {
                     .to_owned(),
             ..Package::default()
         };
-        vec![heart, plugin, proto, runtime]
+        let controller =
+            Package { name: "dra-controller".to_owned(), has_program: true, ..Package::default() };
+        vec![heart, plugin, proto, runtime, controller]
     }
 
     #[test]
@@ -275,13 +277,7 @@ mod tests {
             ("a fake in the heart", |p| p[0].reached = set(&["fake-node"]), ["dra-driver", "fake-node"]),
             (
                 "NVML in the controller",
-                |p| {
-                    p.push(Package {
-                        name: "dra-controller".to_owned(),
-                        reached: set(&["nvml-wrapper-sys"]),
-                        ..Package::default()
-                    });
-                },
+                |p| p[4].reached = set(&["nvml-wrapper-sys"]),
                 ["dra-controller", "nvml-wrapper-sys"],
             ),
             (

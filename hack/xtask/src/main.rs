@@ -11,6 +11,7 @@ mod digest;
 mod e2e;
 mod edges;
 mod image;
+mod prometheus;
 mod setup;
 mod steps;
 mod store;
@@ -64,6 +65,8 @@ enum OfWorkspace {
     Setup,
     /// Fetch NVIDIA's own NVML clients, and print the variables by which the tests find them
     Clients,
+    /// Fetch Prometheus and promtool, and print the variables by which the tests find them
+    Prometheus,
     /// Provide upstream's programs of a test cluster, and say where they are; `cluster up` does so itself
     Binaries(binaries::Arguments),
     /// Make container images from files, without a registry
@@ -115,6 +118,12 @@ fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
         OfWorkspace::Clients => {
             setup::provide(&[Need::ForeignClients])?;
             clients::ensure()?.print_exports();
+        }
+        OfWorkspace::Prometheus => {
+            setup::provide(&[Need::Prometheus])?;
+            for (name, path) in prometheus::ensure()? {
+                println!("export {name}='{}'", path.display());
+            }
         }
         OfWorkspace::Binaries(arguments) => binaries::print(&arguments)?,
         OfWorkspace::Image { names, debug, out, unpacked, into } => {

@@ -73,7 +73,7 @@ impl Space {
     /// Lets all kubelets read the namespace's claims, whatever pods they run. Without that, a kubelet that hears of
     /// a pod sooner than the API server's node authorizer does is refused the pod's claims, and tries again only
     /// after 60 to 90 s.
-    pub async fn let_kubelets_read_claims(&self) {
+    async fn let_kubelets_read_claims(&self) {
         let name = "kubelets-read-claims";
         make::<Role>(
             &self.api(),

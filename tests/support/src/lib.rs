@@ -5,8 +5,10 @@
 //! - [`cdi`]: applies CDI specs to an OCI runtime spec, as a container runtime does.
 //! - [`transport`]: makes the faults of an API server and of the network, and logs the requests of a client.
 //! - [`cluster`]: finds the cluster that the tests run in.
+//! - [`flags`]: makes the documentation's pages about flags.
 
 pub mod cdi;
 pub mod cluster;
+pub mod flags;
 pub mod kubelet;
 pub mod transport;

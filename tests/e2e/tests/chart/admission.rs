@@ -44,7 +44,7 @@ fn slice(of: Value, driver: &str, pool: &str) -> Value {
 #[tokio::test]
 async fn a_plugin_writes_slices_of_its_own_node_alone() {
     let _kubelet = kubelet().await;
-    let release = Release::new("admission", "chart-admission", "admission.example.com").await;
+    let release = Release::new("chart-admission", "admission.example.com").await;
     release.install(&["--create-namespace", "--set", "deviceClasses.alias.create=false"]).await;
     let other = unique("other");
     make_global::<Node>(&release.client, json!({"metadata": {"name": other}})).await;

@@ -5,6 +5,7 @@
 
 mod admission;
 mod pods;
+mod privileges;
 mod release;
 mod story;
 mod unchanged;

@@ -19,12 +19,13 @@ use tokio::time::{Duration, Instant, sleep, timeout};
 
 /// Releases share names that belong to the whole cluster: one at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
+/// The name of all releases, in different namespaces.
+const NAME: &str = "dra-driver";
 /// How often what cannot be watched is looked at.
 const PACE: Duration = Duration::from_millis(50);
 
 /// A release, installed or not.
 pub(crate) struct Release {
-    pub(crate) name: &'static str,
     pub(crate) namespace: String,
     pub(crate) driver: String,
     pub(crate) node: String,
@@ -36,14 +37,13 @@ pub(crate) struct Release {
 
 impl Release {
     /// A release that is not installed; what an earlier run has left of it is removed.
-    pub(crate) async fn new(name: &'static str, namespace: &str, driver: &str) -> Self {
+    pub(crate) async fn new(namespace: &str, driver: &str) -> Self {
         let alone = ALONE.lock().await;
         let cluster = Cluster::current();
         let folder = TempDir::new().unwrap();
         let values = folder.path().join("values.yaml");
         fs_err::write(&values, values_of_the_cluster().to_string()).unwrap();
         let release = Self {
-            name,
             namespace: namespace.to_owned(),
             driver: driver.to_owned(),
             node: cluster.node.clone(),
@@ -53,7 +53,7 @@ impl Release {
             _alone: alone,
         };
         let left =
-            ["uninstall", name, "--namespace", namespace, "--no-hooks", "--ignore-not-found", "--wait"];
+            ["uninstall", NAME, "--namespace", namespace, "--no-hooks", "--ignore-not-found", "--wait"];
         run("helm", &left, "").await.unwrap();
         release.delete_slices().await;
         release
@@ -62,13 +62,13 @@ impl Release {
     /// Installs with these arguments more, and waits until the plugin is ready.
     pub(crate) async fn install(&self, more: &[&str]) -> String {
         let driver = format!("driver.name={}", self.driver);
-        let first = ["install", self.name, CHART, "--namespace", &self.namespace, "--set", &driver, "--wait"];
+        let first = ["install", NAME, CHART, "--namespace", &self.namespace, "--set", &driver, "--wait"];
         self.with_values(&first, more).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Upgrades with these arguments more, keeps the other values, and waits until all pods are new.
     pub(crate) async fn upgrade(&self, more: &[&str]) -> Result<String, String> {
-        let first = ["upgrade", self.name, CHART, "--namespace", &self.namespace, "--reuse-values", "--wait"];
+        let first = ["upgrade", NAME, CHART, "--namespace", &self.namespace, "--reuse-values", "--wait"];
         self.with_values(&first, more).await
     }
 
@@ -81,7 +81,7 @@ impl Release {
 
     /// Runs helm for this release: the arguments stand around its name and namespace.
     pub(crate) async fn helm(&self, before: &[&str], after: &[&str]) -> Result<String, String> {
-        run("helm", &[before, &[self.name], after, &["--namespace", &self.namespace]].concat(), "").await
+        run("helm", &[before, &[NAME], after, &["--namespace", &self.namespace]].concat(), "").await
     }
 
     /// `helm uninstall`, as users type it.
@@ -154,7 +154,7 @@ impl Release {
 
     /// The name of the plugin's DaemonSet and ServiceAccount.
     pub(crate) fn plugin(&self) -> String {
-        format!("{}-kubelet-plugin", self.name)
+        format!("{NAME}-kubelet-plugin")
     }
 
     /// The plugin's DaemonSet.

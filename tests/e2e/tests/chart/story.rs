@@ -19,6 +19,23 @@ use crate::release::{Release, apply, run};
 const GUIDE: &str = "install dra-driver ./deploy/helm/dra-driver --namespace kube-system \
     --set driver.name=eks-hybrid-dra --set driver.enableGPU=true --set driver.enableCPU=true";
 
+/// Lets the kubelet read the claim of the release's own test, as [`Space`] does for others: one that hears of a pod
+/// sooner than the API server's node authorizer would try again only after a minute.
+const KUBELETS_READ_CLAIMS: &str = r"
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: kubelets-read-claims}
+rules:
+- {apiGroups: [resource.k8s.io], resources: [resourceclaims], verbs: [get]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: kubelets-read-claims}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: kubelets-read-claims}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: system:nodes}
+";
+
 /// Where the repository lies.
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -33,10 +50,9 @@ fn training_job(namespace: &str) -> String {
 #[tokio::test]
 async fn a_release_from_install_to_uninstall() {
     let _kubelet = kubelet().await;
-    let release = Release::new("dra-driver", "kube-system", "eks-hybrid-dra").await;
+    let release = Release::new("kube-system", "eks-hybrid-dra").await;
     let space = Space::create(release.client.clone(), "chart", json!({})).await;
-    let system = Space { client: release.client.clone(), name: "kube-system".to_owned() };
-    system.let_kubelets_read_claims().await;
+    apply("kube-system", KUBELETS_READ_CLAIMS).await;
 
     // The guide's command, and the pod of its job at once: it waits for the driver.
     let began = Instant::now();
@@ -122,6 +138,8 @@ async fn a_release_from_install_to_uninstall() {
     delete(&space.api::<Pod>(), "again").await;
     release.uninstall().await.unwrap_or_else(|error| panic!("{error}"));
     release.nothing_is_left(&objects).await;
+    let role = ["delete", "--namespace=kube-system", "--filename", "-"];
+    run("kubectl", &role, KUBELETS_READ_CLAIMS).await.unwrap();
     space.remove().await;
 }
 
@@ -154,7 +172,7 @@ async fn while_pods_come_and_go<T>(space: &Space, stem: &str, act: impl Future<O
 async fn a_forced_uninstall_ends_the_pods_that_use_gpus() {
     let _kubelet = kubelet().await;
     let namespace = "chart-forced";
-    let release = Release::new("forced", namespace, "forced.example.com").await;
+    let release = Release::new(namespace, "forced.example.com").await;
     let space = Space::create(release.client.clone(), "forced", json!({})).await;
     release.install(&["--create-namespace", "--set", "deviceClasses.alias.create=false"]).await;
     template(&space, "gpu.forced.example.com").await;

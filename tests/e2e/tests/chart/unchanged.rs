@@ -21,7 +21,7 @@ const IMAGES: [&str; 2] =
 #[tokio::test]
 async fn pods_of_the_device_plugin_get_their_gpus() {
     let _kubelet = kubelet().await;
-    let release = Release::new("extended", "chart-extended", "extended.example.com").await;
+    let release = Release::new("chart-extended", "extended.example.com").await;
     let space = Space::create(release.client.clone(), "extended", json!({})).await;
     for image in IMAGES {
         let tag = ["--namespace", "k8s.io", "images", "tag", "--force", IMAGE, image];
@@ -132,7 +132,7 @@ spec:
 #[tokio::test]
 async fn claims_for_nvidias_driver_get_their_gpus() {
     let _kubelet = kubelet().await;
-    let release = Release::new("dra-driver", "chart-drop-in", "gpu.nvidia.com").await;
+    let release = Release::new("chart-drop-in", "gpu.nvidia.com").await;
     let space = Space::create(release.client.clone(), "drop-in", json!({})).await;
     release.install(&["--create-namespace", "--set", "deviceClasses.alias.create=false"]).await;
 

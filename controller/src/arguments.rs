@@ -1,0 +1,69 @@
+//! The command line. Every flag can be given as an environment variable as well.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use dra_runtime::client::ClientOptions;
+use dra_runtime::duration;
+use dra_runtime::logging::LoggingOptions;
+use dra_runtime::object_name::ObjectName;
+
+/// The part of the DRA driver that runs in the cluster, not on its nodes.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// Options about the log.
+    #[command(flatten)]
+    pub logging: LoggingOptions,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Remove the driver's plugin from all nodes, unless claims have devices of it.
+    Uninstall(UninstallOptions),
+}
+
+/// Options of `uninstall`.
+#[derive(Debug, Args)]
+pub struct UninstallOptions {
+    /// Options about the API server.
+    #[command(flatten)]
+    pub client: ClientOptions,
+
+    /// The DRA driver's name.
+    #[arg(long, env = "DRIVER_NAME", default_value = "eks-hybrid-dra")]
+    pub driver_name: String,
+
+    /// The plugin's DaemonSet, as namespace/name. It is deleted, so that each plugin takes what it has put on its
+    /// node with it.
+    #[arg(long, env = "DAEMON_SET")]
+    pub daemon_set: ObjectName,
+
+    /// The driver's DeviceClasses, by commas. With --force they are deleted first, so that no new pod gets a device.
+    #[arg(long, env = "DEVICE_CLASSES", value_delimiter = ',')]
+    pub device_classes: Vec<String>,
+
+    /// Delete the pods whose claims have devices, instead of giving up.
+    #[arg(long, env = "UNINSTALL_FORCE")]
+    pub force: bool,
+
+    /// How long pods and plugins may take to end: a number with ms, s or m.
+    #[arg(long, env = "UNINSTALL_TIMEOUT", default_value = "4m", value_parser = duration::parse)]
+    pub timeout: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,4 @@
+//! The part of the DRA driver that runs in the cluster, not on its nodes.
+
+pub mod arguments;
+pub mod uninstall;

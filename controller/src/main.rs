@@ -1,0 +1,19 @@
+//! The part of the DRA driver that runs in the cluster, not on its nodes.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use dra_controller::arguments::{Arguments, Command};
+use dra_controller::uninstall;
+use dra_runtime::logging;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = logging::start(&arguments.logging).and_then(|()| match &arguments.command {
+        Command::Uninstall(options) => uninstall::run(options),
+    });
+    done.unwrap_or_else(|error| {
+        eprintln!("dra-controller: {error:#}");
+        ExitCode::FAILURE
+    })
+}
