@@ -69,7 +69,8 @@ impl Pairing {
     }
 }
 
-/// Provides upstream's programs, the images and the recording plugin; with `long`, of all releases.
+/// Provides upstream's programs, the images and the recording plugin; with `long`, of all releases. Looks at what our own
+/// programs need, too.
 pub(crate) fn programs(long: bool) -> Result<()> {
     binaries::provide(&DEFAULT.wanted(), &Source::CacheOrBuild)?;
     if long {
@@ -78,6 +79,7 @@ pub(crate) fn programs(long: bool) -> Result<()> {
         }
     }
     image::provide()?;
+    image::check_oldest_glibc()?;
     let go = Go::find()?;
     let modules = Path::new("hack/cluster");
     let output = recording_plugin()?;
