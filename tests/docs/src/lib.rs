@@ -272,6 +272,9 @@ a: 1
         let head: Vec<&str> = table.head.iter().map(|cell| cell.text.as_str()).collect();
         assert_eq!(head, ["message", "meaning"]);
         assert_eq!(table.rows.len(), 1);
-        assert_eq!((table.rows[0][0].line, &table.rows[0][0].code), (11, &code[2..].iter().map(|(_, text)| text.clone()).collect()));
+        assert_eq!(
+            (table.rows[0][0].line, &table.rows[0][0].code),
+            (11, &code[2..].iter().map(|(_, text)| text.clone()).collect())
+        );
     }
 }

@@ -54,8 +54,11 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
 #[test]
 fn the_table_of_contents_names_every_page() {
     let contents = docs::page("docs/README.md").unwrap();
-    let named: BTreeSet<PathBuf> =
-        contents.links().into_iter().map(|(_, link)| target(&contents, link.split('#').next().unwrap())).collect();
+    let named: BTreeSet<PathBuf> = contents
+        .links()
+        .into_iter()
+        .map(|(_, link)| target(&contents, link.split('#').next().unwrap()))
+        .collect();
     // A folder that has a README of its own is named by that.
     let inner: Vec<PathBuf> = named.iter().filter(|path| path.ends_with("README.md")).cloned().collect();
     let missing: Vec<String> = pages()

@@ -9,8 +9,13 @@ use std::path::Path;
 use docs::{pages, repository};
 
 /// Where the programs' sources lie.
-const SOURCES: [&str; 5] =
-    ["driver/src", "driver/runtime/src", "kubelet-plugin/src", "controller/src", "deploy/helm/dra-driver/templates"];
+const SOURCES: [&str; 5] = [
+    "driver/src",
+    "driver/runtime/src",
+    "kubelet-plugin/src",
+    "controller/src",
+    "deploy/helm/dra-driver/templates",
+];
 
 /// The texts between the places where values are put in: of Rust, of all texts in quotes; of templates, of all.
 fn texts() -> Vec<String> {
@@ -120,7 +125,8 @@ fn every_quoted_message_is_in_the_sources() {
 
 #[test]
 fn texts_are_found_as_programs_print_them() {
-    let source = "let a = '\"'; // no \"comment\n/// \"doc\nx(\"one {a} two \\\n      three\", \"\\\"four\\\"\")";
+    let source =
+        "let a = '\"'; // no \"comment\n/// \"doc\nx(\"one {a} two \\\n      three\", \"\\\"four\\\"\")";
     let source = source.replace("// no \"comment", "");
     assert_eq!(literals(&source), ["one {a} two three", "\"four\""]);
     assert_eq!(pieces("one {a} two {b:?}"), ["one ", " two ", ""]);
