@@ -44,6 +44,20 @@ struct Containerd {
     config: String,
 }
 
+/// A piece of an endpoint of a ServiceMonitor, with the fields that the documentation uses.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Endpoint {
+    metric_relabelings: Vec<Relabeling>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Relabeling {
+    source_labels: Vec<String>,
+    target_label: String,
+}
+
 fn known<T>(map: &BTreeMap<String, T>, names: &[&str]) {
     let unknown: Vec<&String> = map.keys().filter(|name| !names.contains(&name.as_str())).collect();
     assert!(unknown.is_empty(), "nodeadm knows no {unknown:?}");
@@ -74,6 +88,12 @@ fn every_block_of_yaml_is_of_a_kind_that_some_test_reads() {
                     assert!(config.spec.kubelet.flags.iter().all(|flag| flag.starts_with("--")));
                     containerd += usize::from(!config.spec.containerd.config.is_empty());
                     whole_section(&config.spec.containerd.config);
+                }
+                ["servicemonitor"] => {
+                    let endpoint: Endpoint = serde_saphyr::from_str(&block.text).unwrap();
+                    let complete =
+                        |one: &Relabeling| !one.source_labels.is_empty() && !one.target_label.is_empty();
+                    assert!(endpoint.metric_relabelings.iter().all(complete));
                 }
                 _ => panic!("{place}: no test reads {marks:?}"),
             }
