@@ -14,9 +14,10 @@ use crate::{command, image, prometheus};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 12] = [
+const INSIDE: [&str; 13] = [
     "--test=pods",
     "--test=gpu_pods",
+    "--test=documentation",
     "--test=image",
     "--test=gpu_troubles",
     "--test=at_once",
@@ -26,10 +27,10 @@ const INSIDE: [&str; 12] = [
     "--test=events",
     "--test=crashes",
     "--test=uninstall",
-    "--test=documentation",
+    "--test=chart",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
-const EVERYWHERE: usize = 3;
+const EVERYWHERE: usize = 4;
 /// The environment variable that names the recording plugin to the tests.
 const RECORDING_PLUGIN: &str = "DRA_RECORDING_PLUGIN";
 

@@ -74,6 +74,43 @@ fn the_test_pod_gives_flags_that_exist() {
 }
 
 #[test]
+fn every_flag_of_the_controller_is_one_of_its_own() {
+    let objects = all(&["--set=uninstall.force=true"]);
+    let job = one(&objects, "Job", "dra-driver-uninstall");
+    let webhook = one(&objects, "Deployment", "dra-driver-webhook");
+    for (object, mode) in [(job, "uninstall"), (webhook, "webhook")] {
+        let container = &object["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["command"], serde_json::json!(["/usr/bin/dra-controller", mode]));
+        let (known, _) = documented("controller-flags.md", &format!("dra-controller {mode}"));
+        for argument in list(&container["args"]) {
+            let flag = text(argument).split('=').next().unwrap();
+            assert!(known.contains(flag), "dra-controller {mode} knows nothing of {argument}");
+        }
+    }
+}
+
+/// What Grafana and Prometheus get is what the tests of dashboards and rules have seen.
+#[test]
+fn dashboards_and_rules_arrive_as_they_are() {
+    let objects = all(&["--set=monitoring.dashboards.enabled=true,monitoring.prometheusRule.enabled=true"]);
+    let files = chart::folder().join("files");
+    let mut dashboards = 0;
+    for entry in fs::read_dir(files.join("dashboards")).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_str().unwrap();
+        let map =
+            one(&objects, "ConfigMap", &format!("dra-driver-dashboard-{}", file.trim_end_matches(".json")));
+        assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+        assert_eq!(text(&map["data"][file]).trim(), fs::read_to_string(&path).unwrap().trim(), "{file}");
+        dashboards += 1;
+    }
+    assert!(dashboards > 0, "there are no dashboards");
+    let rules = fs::read_to_string(files.join("rules/dra-driver.yaml")).unwrap();
+    let rules: Value = serde_saphyr::from_str(&rules).unwrap();
+    assert_eq!(one(&objects, "PrometheusRule", "dra-driver-rules")["spec"], rules);
+}
+
+#[test]
 fn the_charts_version_is_the_workspaces() {
     let manifest = fs::read_to_string(chart::folder().join("Chart.yaml")).unwrap();
     let manifest: Value = serde_saphyr::from_str(&manifest).unwrap();

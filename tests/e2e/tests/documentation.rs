@@ -1,11 +1,14 @@
 //! Manifests in the documentation are manifests that the API server takes, and pods in the guides get their GPUs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+use std::collections::BTreeMap;
+
 use docs::{Block, Page, pages};
 use e2e::api::Space;
 use e2e::cluster::Cluster;
 use e2e::gpu::{Gpus, kubectl, kubelet};
 use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
 use serde_json::json;
 
 /// The namespace in the documentation.
@@ -76,6 +79,43 @@ async fn pods_with_claims_in_the_guides_get_a_gpu() {
         gpus.space.delete::<Pod>(pod).await;
     }
     gpus.finish().await;
+}
+
+/// Feature gates of the running API server, with whether each is on, as its metrics have them. Nobody has set any: the
+/// cluster has upstream's defaults.
+async fn gates(client: &Client) -> BTreeMap<String, bool> {
+    let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
+    let metrics = client.request_text(request).await.unwrap();
+    let gates = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix("kubernetes_feature_enabled{name=\"")?;
+        let (name, rest) = rest.split_once('"')?;
+        let value = rest.rsplit(' ').next()?;
+        Some((name.to_owned(), value == "1"))
+    });
+    gates.collect()
+}
+
+#[tokio::test]
+async fn the_features_of_this_release_are_those_of_the_table() {
+    let client = Cluster::current().client().await;
+    let version = client.apiserver_version().await.unwrap();
+    let release = format!("{}.{}", version.major, version.minor);
+    let gates = gates(&client).await;
+    assert!(gates.len() > 50, "the API server names only {} gates", gates.len());
+    let page = docs::page("docs/kubernetes-versions.md").unwrap();
+    let table = page.tables().into_iter().find(|table| table.head.iter().any(|cell| cell.text == release));
+    let table = table.unwrap_or_else(|| panic!("the page has no column for {release}"));
+    let column = table.head.iter().position(|cell| cell.text == release).unwrap();
+    let mut compared = 0;
+    for row in &table.rows {
+        let told = !row[column].text.starts_with("no");
+        for gate in &row.last().unwrap().code {
+            let is = gates.get(gate).copied().unwrap_or_default();
+            assert_eq!(told, is, "line {}: {gate} in {release}", row[column].line);
+            compared += 1;
+        }
+    }
+    assert!(compared > 5, "only {compared} gates were compared");
 }
 
 /// The name of a pod's container.

@@ -71,6 +71,22 @@ default
 {{- default (eq $driver "gpu.nvidia.com" | ternary $driver (printf "gpu.%s" $driver)) .Values.deviceClasses.gpu.name -}}
 {{- end -}}
 
+{{/* The names of the classes that are installed, by commas. */}}
+{{- define "dra-driver.classes" -}}
+{{- $names := list -}}
+{{- with .Values.deviceClasses.gpu -}}
+{{- if .create -}}
+{{- $names = append $names (include "dra-driver.gpuClass" $) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.deviceClasses.alias -}}
+{{- if .create -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $names -}}
+{{- end -}}
+
 {{/* What an unprivileged container needs: nothing. */}}
 {{- define "dra-driver.restrictedContainer" -}}
 allowPrivilegeEscalation: false

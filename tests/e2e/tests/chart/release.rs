@@ -185,6 +185,7 @@ fn values_of_the_cluster() -> Value {
         "nvidiaDriverRoot": "/run/nvidia/driver",
         "kubeletPlugin": extra,
         "tests": extra,
+        "webhook": {"enabled": false},
     })
 }
 
