@@ -1,5 +1,6 @@
 //! The command line. Every flag can be given as an environment variable as well.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +26,44 @@ pub struct Arguments {
 pub enum Command {
     /// Remove the driver's plugin from all nodes, unless claims have devices of it.
     Uninstall(UninstallOptions),
+    /// Refuse claims, templates and DeviceClasses whose configuration for the driver cannot be read.
+    Webhook(WebhookOptions),
+}
+
+/// Options of `webhook`.
+#[derive(Debug, Args)]
+pub struct WebhookOptions {
+    /// Options about the API server.
+    #[command(flatten)]
+    pub client: ClientOptions,
+
+    /// The DRA driver's name: configurations for other drivers are not looked at.
+    #[arg(long, env = "DRIVER_NAME", default_value = "eks-hybrid-dra")]
+    pub driver_name: String,
+
+    /// Where the API server's requests are served; port 0 takes a free one, and the log says which.
+    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:9443")]
+    pub listen: SocketAddr,
+
+    /// Where /metrics, /healthz and /readyz are served; port 0 takes a free one, and the log says which.
+    #[arg(long, env = "ADMIN_ADDRESS", default_value = "127.0.0.1:8080")]
+    pub admin_address: SocketAddr,
+
+    /// The Service by which the API server calls the webhook, as namespace/name. The certificate is for it.
+    #[arg(long, env = "SERVICE")]
+    pub service: ObjectName,
+
+    /// The ValidatingWebhookConfiguration, in which the API server finds what the certificate is checked by.
+    #[arg(long, env = "WEBHOOK_CONFIGURATION")]
+    pub configuration: String,
+
+    /// The Secret that keeps the certificate, as namespace/name. It has to exist, and may be empty.
+    #[arg(long, env = "CERTIFICATE_SECRET")]
+    pub secret: ObjectName,
+
+    /// How long a certificate lives: a number with s, m, h or d. It is renewed when a third of that is left.
+    #[arg(long, env = "CERTIFICATE_LIFETIME", default_value = "90d", value_parser = duration::parse)]
+    pub certificate_lifetime: Duration,
 }
 
 /// Options of `uninstall`.

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dra_controller::arguments::{Arguments, Command};
-use dra_controller::uninstall;
+use dra_controller::{uninstall, webhook};
 use dra_runtime::logging;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = logging::start(&arguments.logging).and_then(|()| match &arguments.command {
         Command::Uninstall(options) => uninstall::run(options),
+        Command::Webhook(options) => webhook::run(options),
     });
     done.unwrap_or_else(|error| {
         eprintln!("dra-controller: {error:#}");

@@ -15,29 +15,19 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::connections;
 
 /// OpenMetrics' media type.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How many connections there may be; more wait. Prometheus and the kubelet have one each.
 const CONNECTIONS: usize = 32;
-/// How long a client may take for a request's head, and how long a connection may rest.
-const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection may live: no client holds its place for ever.
-const LIFE: Duration = Duration::from_secs(300);
-/// How long a client has to take its last answer.
-const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// How long a check may take. The kubelet's own patience with probes is a second unless it is told more.
 const CHECK: Duration = Duration::from_secs(5);
-/// The wait after an accept that failed, for example for want of file descriptors.
-const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// A check of the program's. The error says what is wrong, for people.
 pub type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
@@ -98,43 +88,8 @@ pub async fn serve(listener: TcpListener, admin: Admin, cancel: CancellationToke
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(admin);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let accepting = async {
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let (router, cancel) = (router.clone(), cancel.clone());
-                    tokio::spawn(async move {
-                        cancel.run_until_cancelled(connection(stream, router)).await;
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection to the admin endpoints");
-                    tokio::time::sleep(AFTER_ERROR).await;
-                }
-            }
-        }
-    };
-    cancel.run_until_cancelled(accepting).await;
-}
-
-async fn connection(stream: TcpStream, router: Router) {
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut served = std::pin::pin!(served);
-    let ended = match tokio::time::timeout(LIFE, served.as_mut()).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            served.as_mut().graceful_shutdown();
-            tokio::time::timeout(LAST_ANSWER, served).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection to the admin endpoints ended early");
-    }
+    let served = move |stream| connections::serve(stream, router.clone());
+    connections::accept(listener, CONNECTIONS, "the admin endpoints", served, cancel).await;
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
@@ -171,6 +126,7 @@ mod tests {
 
     use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
 

@@ -1,17 +1,19 @@
 //! Takes a JSON object apart field by field, and says which field is wrong and what would be right.
 
 use serde_json::{Map, Value};
+use thiserror::Error;
 
 /// Longer texts of users are cut in messages, which end in Events of at most 1024 bytes.
 const MOST_QUOTED: usize = 64;
 
 /// What is wrong with a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
-    /// Its path.
-    pub(super) field: String,
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{field}: {problem}")]
+pub struct Problem {
+    /// Its path below the entry of the list of configurations, such as "opaque.parameters.sharing.strategy".
+    pub field: String,
     /// What is wrong, and what to do.
-    pub(super) problem: String,
+    pub problem: String,
 }
 
 /// An object whose fields are taken out one by one. `null` is as good as absent, as it is in Kubernetes.

@@ -12,11 +12,12 @@ mod tests;
 
 use k8s_openapi::api::resource::v1::DeviceAllocationConfiguration;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 pub use decode::{API_VERSION, NVIDIA_API_VERSION};
 use decode::{GpuConfig, Parameters, Sharing};
-use fields::Problem;
+pub use fields::Problem;
 
 /// An allocation result that wants settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,18 @@ pub fn resolve(
     // Stable: within a source the allocation's order stays.
     entries.sort_by_key(|entry| entry.source);
     results.iter().map(|target| settings(target, &entries)).collect()
+}
+
+/// Reads the parameters of a configuration for this driver before any device is allocated, as strictly as [`resolve`].
+/// What comes back is what a device that wants the configuration could not get, if there is such a thing.
+///
+/// # Errors
+/// What keeps every claim that has the configuration from being prepared.
+pub fn review(parameters: &Value) -> Result<Option<Problem>, Problem> {
+    match decode::parameters(parameters)? {
+        Parameters::Gpu(config) => Ok(carried_out(&config).err()),
+        Parameters::Other { .. } => Ok(None),
+    }
 }
 
 /// Reads a configuration. None if it is another driver's.

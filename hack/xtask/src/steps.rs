@@ -186,7 +186,8 @@ fn tests(long: bool) -> (Result<()>, Count) {
         let mut cargo = Command::new("cargo");
         // The tests of e2e need clusters; they have steps of their own.
         cargo.args(["test", "--workspace", "--exclude=e2e", "--no-fail-fast", ALL_TESTS]);
-        cargo.envs(clients.environment()).envs(prometheus::ensure()?).env(HELM, binaries::helm()?);
+        cargo.envs(clients.environment()).env(HELM, binaries::helm()?);
+        cargo.envs(prometheus::ensure()?);
         if long {
             cargo.args(["--", "--include-ignored"]);
         }
