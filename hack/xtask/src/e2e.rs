@@ -14,7 +14,7 @@ use crate::{command, image, prometheus};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 13] = [
+const INSIDE: [&str; 14] = [
     "--test=pods",
     "--test=gpu_pods",
     "--test=documentation",
@@ -28,6 +28,7 @@ const INSIDE: [&str; 13] = [
     "--test=crashes",
     "--test=uninstall",
     "--test=chart",
+    "--test=webhook",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
 const EVERYWHERE: usize = 4;
