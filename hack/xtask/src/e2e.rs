@@ -14,9 +14,10 @@ use crate::{command, image, prometheus};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 13] = [
+const INSIDE: [&str; 15] = [
     "--test=pods",
     "--test=gpu_pods",
+    "--test=documentation",
     "--test=image",
     "--test=gpu_troubles",
     "--test=at_once",
@@ -28,9 +29,10 @@ const INSIDE: [&str; 13] = [
     "--test=uninstall",
     "--test=chart",
     "--test=webhook",
+    "--test=observe",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
-const EVERYWHERE: usize = 3;
+const EVERYWHERE: usize = 4;
 /// The environment variable that names the recording plugin to the tests.
 const RECORDING_PLUGIN: &str = "DRA_RECORDING_PLUGIN";
 

@@ -216,8 +216,12 @@ impl Gpus {
     /// Applies an example of deploy/examples as users get it, but for this driver's name, class, namespace and image.
     pub async fn apply_example(&self, name: &str) {
         let path = repository().join("deploy/examples").join(name);
-        let text = fs_err::read_to_string(path).expect("read the example");
-        let text = text
+        self.apply(&fs_err::read_to_string(path).expect("read the example")).await;
+    }
+
+    /// Applies manifests as users get them, but for this driver's name, class, namespace and image.
+    pub async fn apply(&self, manifests: &str) {
+        let text = manifests
             .replace(ALIAS, &self.alias())
             .replace(DRIVER, &self.driver)
             .replace("ml-workloads", &self.space.name)
@@ -420,7 +424,10 @@ pub async fn kubeconfig(client: &Client) -> Value {
 }
 
 /// Runs kubectl with a text on its standard input.
-async fn kubectl(arguments: &[&str], input: &str) {
+///
+/// # Panics
+/// When it fails, with what it said and what it was given.
+pub async fn kubectl(arguments: &[&str], input: &str) {
     let mut command = Command::new("kubectl");
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("start kubectl");
