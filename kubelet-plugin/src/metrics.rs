@@ -383,9 +383,14 @@ impl Metrics {
         self.show_claims(&known);
     }
 
+    /// Whether the driver keeps away from the GPUs.
+    pub fn yielding(&self, view: &View) {
+        let yields = view.yielding.as_ref().is_some_and(|yielding| yielding.open.is_none());
+        self.yielding.set(u64::from(yields));
+    }
+
     /// What the node has now, and what is wrong with it.
     pub fn view(&self, pool: &str, view: &View) {
-        self.yielding.set(u64::from(view.yielding.is_some()));
         let mut known = self.known();
         known.uuids = view
             .inventory

@@ -21,6 +21,7 @@ use crate::kubelet::{self, Link};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, report};
 use crate::removal::{Folders, Removal};
+use crate::yielding::Asked;
 use crate::{driver_files, owner, publish, yielding};
 
 /// Threads of the runtime: it only waits; files and NVML have threads of their own.
@@ -101,7 +102,7 @@ impl Plugin {
             Ok(count) => metrics.vcpus(count),
             Err(error) => tracing::warn!(error, "the node's CPUs are not counted: dra_node_vcpus is absent"),
         }
-        let (asked, asked_to_yield) = watch::channel(None);
+        let (asked, asked_to_yield) = watch::channel(Asked::Unknown);
         let settings = node::Settings { roots, gpu_timeout: options.gpu_timeout, asked_to_yield };
         let node = Node::start(settings, metrics.clone(), end.clone())?;
 

@@ -14,6 +14,7 @@ use dra_driver::inventory::Roots;
 use dra_driver::node::View;
 use dra_kubelet_plugin::metrics::Metrics;
 use dra_kubelet_plugin::node::{Node, NodeError, Settings, report};
+use dra_kubelet_plugin::yielding::Asked;
 use dra_runtime::events::Events;
 use fake_node::inject::{GpuSelector, Injection};
 use fake_node::model::{Effect, Process};
@@ -35,7 +36,7 @@ const DEVICE: &str = "gpu-0000-52-00-0";
 struct Watched {
     fake: fake_node::Node,
     node: Node,
-    ask: watch::Sender<Option<String>>,
+    ask: watch::Sender<Asked>,
     cancel: CancellationToken,
     _folder: tempfile::TempDir,
 }
@@ -57,7 +58,7 @@ impl Watched {
         prepare(&fake);
         let roots = Roots { driver: fake.driver_root(), sysfs: fake.sysfs(), procfs: fake.procfs() };
         let cancel = CancellationToken::new();
-        let (ask, asked_to_yield) = watch::channel(None);
+        let (ask, asked_to_yield) = watch::channel(Asked::ByNobody);
         let settings = Settings { roots, gpu_timeout: Duration::from_secs(3), asked_to_yield };
         let node = Node::start(settings, Metrics::default(), cancel.clone()).unwrap();
         Self { fake, node, ask, cancel, _folder: folder }
@@ -341,7 +342,7 @@ async fn nvml_is_closed_while_somebody_asks_for_that_and_then_asked_anew() {
     watched.xid(95);
     watched.faults(&["reset xid-95"]).await;
     let began = Instant::now();
-    watched.ask.send_replace(Some("the driver is exchanged".into()));
+    watched.ask.send_replace(Asked::By("the driver is exchanged".into()));
     let view = watched.seen("keeping away", |view| view.yielding.is_some()).await;
     assert!(began.elapsed() < PROMISED, "{:?}", began.elapsed());
     assert_eq!(view.without_nvml.as_deref(), Some("the driver is exchanged"));
@@ -363,12 +364,44 @@ async fn nvml_is_closed_while_somebody_asks_for_that_and_then_asked_anew() {
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(watched.fake.calls_since(after), []);
 
-    watched.ask.send_replace(None);
+    watched.ask.send_replace(Asked::ByNobody);
     let view = watched.seen("the GPUs", |view| view.without_nvml.is_none()).await;
     assert_eq!(view.yielding, None);
     assert_eq!(view.epoch.driver_version.as_deref(), Some("570.172.08"));
     others_are_well(&view);
     assert_eq!(shown(&view, DEVICE), Vec::<String>::new(), "the new driver has initialised it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_was_loaded_anew_meanwhile_has_cured_the_gpus() {
+    for (was_reloaded, wanted) in [(true, &[][..]), (false, &["reset xid-95"])] {
+        let mut watched = Watched::new().await;
+        watched.xid(95);
+        watched.faults(&["reset xid-95"]).await;
+        watched.ask.send_replace(Asked::By("the driver is loaded anew".into()));
+        watched.seen("keeping away", |view| view.yielding.is_some()).await;
+        if was_reloaded {
+            watched.fake.unload_driver().unwrap();
+            // Longer than the monitor looks away.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            watched.fake.load_driver(None).unwrap();
+        }
+        watched.ask.send_replace(Asked::ByNobody);
+        let view = watched.seen("the GPUs", |view| view.without_nvml.is_none()).await;
+        assert_eq!(shown(&view, DEVICE), wanted, "reloaded: {was_reloaded}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nvml_that_a_gpu_keeps_open_is_not_said_to_be_closed() {
+    let watched = Watched::new().await;
+    watched.hang("*");
+    watched.faults(&["lost silent"]).await;
+    watched.ask.send_replace(Asked::By("the driver is exchanged".into()));
+    let view = watched.seen("keeping away", |view| view.yielding.is_some()).await;
+    let open = view.yielding.as_ref().unwrap().open.clone().expect("it is open");
+    assert!(open.contains("its device nodes stay open until that returns"), "{open}");
+    assert!(watched.fake.calls().iter().all(|call| call.function != "nvmlShutdown"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -379,15 +412,30 @@ async fn nvml_is_not_even_opened_while_somebody_asks_for_that() {
         .unwrap();
     let roots = Roots { driver: fake.driver_root(), sysfs: fake.sysfs(), procfs: fake.procfs() };
     let cancel = CancellationToken::new();
-    let (ask, asked_to_yield) = watch::channel(Some("not now".to_owned()));
+    let (ask, asked_to_yield) = watch::channel(Asked::Unknown);
     let settings = Settings { roots, gpu_timeout: Duration::from_secs(3), asked_to_yield };
-    let node = Node::start(settings, Metrics::default(), cancel.clone()).unwrap();
+    let metrics = Metrics::new("example.com", "1");
+    let node = Node::start(settings, metrics.clone(), cancel.clone()).unwrap();
+    let metrics_of = metrics.clone();
+    let (events, mut queue) = Events::queue();
+    let told =
+        report::run(node.clone(), "node-1".into(), "node-1/gpu".into(), metrics_of, events, cancel.clone());
+    tokio::spawn(told);
     let mut changes = node.changes();
+    // It is not known at once: the label comes from the API server.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(fake.calls(), []);
+    ask.send_replace(Asked::By("not now".to_owned()));
     let kept_away = tokio::time::timeout(LATE, changes.wait_for(|view| view.yielding.is_some())).await;
     let view = kept_away.expect("it keeps away").unwrap().clone();
     assert!(!view.was_asked(), "no GPUs means nothing yet");
     assert_eq!(fake.calls(), []);
-    ask.send_replace(None);
+    let event = tokio::time::timeout(LATE, queue.recv()).await.expect("no Event").unwrap();
+    assert_eq!((event.warning, event.reason), (false, "Yielding"));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).unwrap();
+    assert!(text.contains("dra_plugin_yielding{driver=\"example.com\"} 1"), "{text}");
+    ask.send_replace(Asked::ByNobody);
     let came = changes.wait_for(|view| view.inventory.gpus.len() == 8 && view.yielding.is_none());
     tokio::time::timeout(LATE, came).await.expect("the GPUs come").unwrap();
     cancel.cancel();

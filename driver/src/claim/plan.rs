@@ -232,7 +232,7 @@ mod tests {
         no_nvml.without_nvml = Some("no driver; install it".to_owned());
         let mut yielding = view(vec![gpu()]);
         yielding.yielding =
-            Some(Yielding { reason: "ask the admin".to_owned(), since: Timestamp::UNIX_EPOCH });
+            Some(Yielding { reason: "ask the admin".to_owned(), since: Timestamp::UNIX_EPOCH, open: None });
         let kept_away = "the driver keeps away from this node's GPUs: ask the admin".to_owned();
         let mut sick_and_unusable = sick(&[Class::Lost]);
         sick_and_unusable.inventory.gpus = vec![unusable.clone()];

@@ -99,7 +99,7 @@ fn an_h100_has_the_values_that_the_documentation_shows() {
 fn devices_that_the_driver_keeps_away_from_are_tainted_besides_their_faults() {
     let since = Timestamp::from_second(1_700_000_000).unwrap();
     let mut view = view(vec![h100(0x1b, Some(0)), h100(0x43, Some(0))]);
-    view.yielding = Some(Yielding { reason: "the driver is exchanged".into(), since });
+    view.yielding = Some(Yielding { reason: "the driver is exchanged".into(), since, open: None });
     view.faults.insert("gpu-0000-1b-00-0".into(), vec![fault(Class::Reset)]);
     let taints = |faulty| {
         let devices = devices(DRIVER, &view, faulty).into_iter();

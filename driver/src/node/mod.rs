@@ -38,13 +38,15 @@ pub struct View {
 }
 
 /// A time for which the driver keeps away from the GPUs, for example while NVIDIA's driver is exchanged. NVML is closed
-/// then, and no device node is held open.
+/// then, and no device node is held open, as far as GPUs that hang allow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Yielding {
     /// Who asked for it and how it ends, for people.
     pub reason: String,
     /// Since when, in whole seconds.
     pub since: Timestamp,
+    /// What kept NVML from being closed, if something did.
+    pub open: Option<String>,
 }
 
 /// As long as this is the same, hardware that was configured is still configured.

@@ -192,7 +192,7 @@ mod tests {
         ];
         assert_eq!(list, wanted.map(|(device, healthy, said)| (device.to_owned(), healthy, said.to_owned())));
 
-        let yielding = Some(Yielding { reason: String::new(), since: Timestamp::UNIX_EPOCH });
+        let yielding = Some(Yielding { reason: String::new(), since: Timestamp::UNIX_EPOCH, open: None });
         assert_eq!(of_view(&View { yielding, ..view }), [], "of these nothing is known");
     }
 

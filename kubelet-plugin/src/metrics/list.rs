@@ -87,7 +87,7 @@ pub(super) const YIELDING: Entry = entry(
     "dra_plugin_yielding",
     Kind::Gauge,
     &[],
-    "Whether the driver was asked to keep away from the GPUs, and does: 1 or 0",
+    "Whether the driver keeps away from the GPUs, as it was asked to, and has closed NVML: 1 or 0",
 );
 pub(super) const NVML_ERRORS: Entry = entry(
     "dra_nvml_errors_total",

@@ -73,17 +73,18 @@ impl Connection {
 }
 
 /// Closes the session, if nobody else uses it at this moment, and waits for that a little. What cannot be closed
-/// closes itself when the calls that keep it open return.
-pub(super) fn close(connection: Arc<Connection>) {
+/// closes itself when the calls that keep it open return; the error says what does.
+pub(super) fn close(connection: Arc<Connection>) -> Result<(), String> {
     let Some(session) =
         Arc::into_inner(connection).and_then(|connection| Arc::into_inner(connection.session))
     else {
         tracing::debug!("NVML session is in use and closes itself");
-        return;
+        return Err("NVML is still in use by this program, and closes itself".to_owned());
     };
-    if let Err(error) = session.close(CLOSE) {
+    session.close(CLOSE).map_err(|error| {
         tracing::warn!(%error, "NVML session not closed");
-    }
+        error.to_string()
+    })
 }
 
 /// What an ear tells.

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Metrics, NvmlCall, NvmlCode};
+use crate::yielding::Asked;
 use connection::Shared;
 use monitor::Monitor;
 
@@ -34,8 +35,8 @@ pub struct Settings {
     pub roots: Roots,
     /// How long a GPU may take for its answers when the node is first looked at.
     pub gpu_timeout: Duration,
-    /// Whether somebody asks the driver to keep away from the GPUs: who, and how it ends.
-    pub asked_to_yield: watch::Receiver<Option<String>>,
+    /// Whether somebody asks the driver to keep away from the GPUs.
+    pub asked_to_yield: watch::Receiver<Asked>,
 }
 
 /// Why the node's hardware is not watched.

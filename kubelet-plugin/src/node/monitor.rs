@@ -28,6 +28,7 @@ use super::connection::{Connection, Ear, Heard, Shared, Whose, XID, close};
 use super::known::Known;
 use super::{Settings, code_of_call, code_of_lane};
 use crate::metrics::{Metrics, NvmlCall, NvmlCode, Reason};
+use crate::yielding::Asked;
 
 /// How often GPUs' pulses are felt.
 const PULSE: Duration = Duration::from_secs(1);
@@ -42,6 +43,8 @@ const SURVEY: Duration = Duration::from_secs(3);
 const REFRESH: Duration = Duration::from_secs(60);
 /// The longest time between two tries to open a session, if nothing changes meanwhile.
 const RETRY_AT_MOST: Duration = Duration::from_secs(30);
+/// How long NVML is not opened because it is not known whether somebody asks to keep away from the GPUs.
+const KNOWN_WITHIN: Duration = Duration::from_secs(3);
 /// When to try again to hear a GPU's events, where that failed.
 const LISTEN_AGAIN: Duration = Duration::from_secs(30);
 /// How much news waits. More at a time comes from a storm, which may wait in NVML.
@@ -97,6 +100,10 @@ pub(super) struct Monitor {
     without: Option<(Inventory, String)>,
     /// Set while the driver keeps away from the GPUs.
     yielding: Option<Yielding>,
+    /// Whether the kernel module was away meanwhile: the next one initialises all GPUs anew.
+    module_left: bool,
+    /// Until then it may not be known whether somebody asks to keep away.
+    known_at: Instant,
     /// Whether the view may differ from what is shown.
     stale: bool,
 
@@ -132,6 +139,8 @@ impl Monitor {
             known: Known::default(),
             without: None,
             yielding: None,
+            module_left: false,
+            known_at: now + KNOWN_WITHIN,
             stale: true,
             pulse_at: now,
             survey_at: now,
@@ -152,19 +161,19 @@ impl Monitor {
                     if catch_unwind(AssertUnwindSafe(|| self.step(&cancel))).is_err() {
                         tracing::error!("the monitor panicked and begins anew; please report it");
                         self.metrics.error(Reason::Internal);
-                        self.close(RENEWED);
+                        drop(self.close(RENEWED));
                         self.pulse_at = Instant::now() + PULSE;
                     }
                 }
-                self.close(RENEWED);
+                drop(self.close(RENEWED));
             })
             .map(drop)
     }
 
     fn step(&mut self, cancel: &CancellationToken) {
-        self.follow_request();
+        let is_known = self.follow_request();
         let now = Instant::now();
-        if now >= self.pulse_at {
+        if now >= self.pulse_at && is_known {
             self.pulse_at = now + PULSE;
             self.look();
             self.stale = true;
@@ -176,6 +185,7 @@ impl Monitor {
         }
         // Short enough to notice the end; the token cannot wake a thread that waits for news.
         let wait = self.pulse_at.saturating_duration_since(Instant::now()).min(PULSE / 4);
+        let wait = if is_known { wait } else { PULSE_AT_MOST };
         match self.news.recv_timeout(wait) {
             Ok((whose, heard)) => {
                 self.stale = true;
@@ -191,29 +201,47 @@ impl Monitor {
         }
     }
 
-    /// Keeps away from the GPUs while somebody asks for that.
-    fn follow_request(&mut self) {
+    /// Keeps away from the GPUs while somebody asks for that. Whether it is known if somebody does.
+    fn follow_request(&mut self) -> bool {
         let asked = self.settings.asked_to_yield.borrow().clone();
         let now = Timestamp::now();
-        match (&self.yielding, asked) {
-            (None, Some(reason)) => {
-                self.close(&reason);
-                tracing::warn!(reason, "keeping away from the GPUs: NVML is closed");
+        match (&mut self.yielding, asked) {
+            (None, Asked::Unknown) => return Instant::now() >= self.known_at,
+            (Some(_), Asked::Unknown) | (None, Asked::ByNobody) => return true,
+            (None, Asked::By(reason)) => {
+                let open = self.close(&reason).err();
+                match &open {
+                    None => tracing::warn!(reason, "keeping away from the GPUs: NVML is closed"),
+                    Some(open) => {
+                        tracing::error!(
+                            reason,
+                            open,
+                            "keeping away from the GPUs, but NVML is not closed yet"
+                        );
+                    }
+                }
+                self.module_left = false;
                 let since = Timestamp::from_second(now.as_second()).unwrap_or(now);
-                self.yielding = Some(Yielding { reason, since });
+                self.yielding = Some(Yielding { reason, since, open });
             }
-            (Some(known), Some(reason)) if known.reason != reason => {
-                self.yielding = Some(Yielding { reason, since: known.since });
+            (Some(known), Asked::By(reason)) if known.reason != reason => known.reason = reason,
+            (Some(_), Asked::By(_)) => {
+                // Without news of the driver, only this tells that it was loaded anew in the same version.
+                self.module_left |= procfs::loaded_module(&self.settings.roots.procfs).is_none();
+                return true;
             }
-            (Some(_), None) => {
+            (Some(_), Asked::ByNobody) => {
                 tracing::info!("nobody asks to keep away from the GPUs any more; asking NVML anew");
+                if self.module_left {
+                    self.known.renew();
+                }
                 self.yielding = None;
                 self.retry_at = Instant::now();
                 self.pulse_at = self.retry_at;
             }
-            _ => return,
         }
         self.stale = true;
+        true
     }
 
     /// Looks at everything whose time has come.
@@ -276,16 +304,15 @@ impl Monitor {
     }
 
     fn reconnect(&mut self, surroundings: Surroundings) {
-        self.close(RENEWED);
+        // What cannot be closed was said, and hinders no other session.
+        drop(self.close(RENEWED));
         self.connect(surroundings);
     }
 
-    fn close(&mut self, why: &str) {
+    fn close(&mut self, why: &str) -> Result<(), String> {
         self.ears.clear();
         self.shared.set(Err(why.to_owned()));
-        if let Some(connection) = self.connection.take() {
-            close(connection);
-        }
+        self.connection.take().map_or(Ok(()), close)
     }
 
     /// Opens a session, and shows what it brings. Without one, shows why.

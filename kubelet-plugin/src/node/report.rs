@@ -34,8 +34,11 @@ async fn tell_changes(node: &Node, node_name: &str, pool: &str, metrics: &Metric
     let mut before = View::default();
     loop {
         let view = changes.borrow_and_update().clone();
+        metrics.yielding(&view);
         if view.was_asked() {
             metrics.view(pool, &view);
+        }
+        if view.was_asked() || view.yielding.is_some() {
             for event in events_of(&before, &view, node_name) {
                 events.send(event);
             }
@@ -72,8 +75,19 @@ pub fn events_of(before: &View, after: &View, node_name: &str) -> Vec<Event> {
     };
     let mut events = Vec::new();
     if let (None, Some(yielding)) = (&before.yielding, &after.yielding) {
-        let note = format!("The driver keeps away from the GPUs: {}", yielding.reason);
-        events.push(event(false, "Yielding", note));
+        let reason = &yielding.reason;
+        events.push(match &yielding.open {
+            None => event(
+                false,
+                "Yielding",
+                format!("The driver keeps away from the GPUs, NVML is closed: {reason}"),
+            ),
+            Some(open) => event(
+                true,
+                "NVMLInUse",
+                format!("The driver shall keep away from the GPUs ({reason}), but {open}"),
+            ),
+        });
     }
     match (&before.without_nvml, &after.without_nvml) {
         _ if after.yielding.is_some() => {}
@@ -140,7 +154,8 @@ mod tests {
     }
 
     fn yielding(view: View) -> View {
-        let yielding = Some(Yielding { reason: "who asks".into(), since: jiff::Timestamp::UNIX_EPOCH });
+        let (since, open) = (jiff::Timestamp::UNIX_EPOCH, None);
+        let yielding = Some(Yielding { reason: "who asks".into(), since, open });
         View { without_nvml: Some("who asks".into()), yielding, ..view }
     }
 
@@ -156,6 +171,8 @@ mod tests {
         let away = "Warning NVMLUnavailable NVML cannot be used: no driver";
         let back = "Normal NVMLAvailable NVML can be used again and lists 1 GPUs";
         let replaced = "Warning GPUReplaced gpu-0000-1b-00-0: GPU-2 sits in the slot of GPU-1 now";
+        let mut hindered = yielding(view("GPU-1", &[]));
+        hindered.yielding.as_mut().unwrap().open = Some("a GPU hangs".into());
         let cases = [
             ("nothing", view("GPU-1", &[]), view("GPU-1", &[]), vec![]),
             ("the first look at a healthy node", View::default(), view("GPU-1", &[]), vec![]),
@@ -174,10 +191,13 @@ mod tests {
             ("the driver goes: nobody is well", view("GPU-1", &["xid-95"]), without("no driver"), vec![away]),
             ("the driver comes", without("no driver"), view("GPU-1", &[]), vec![back]),
             ("it keeps away", view("GPU-1", &["xid-95"]), yielding(view("GPU-1", &["xid-95"])), {
-                vec!["Normal Yielding The driver keeps away from the GPUs: who asks"]
+                vec!["Normal Yielding The driver keeps away from the GPUs, NVML is closed: who asks"]
             }),
             ("it keeps away, without a driver", without("no driver"), yielding(without("no driver")), {
-                vec!["Normal Yielding The driver keeps away from the GPUs: who asks"]
+                vec!["Normal Yielding The driver keeps away from the GPUs, NVML is closed: who asks"]
+            }),
+            ("it cannot", view("GPU-1", &[]), hindered, {
+                vec!["Warning NVMLInUse The driver shall keep away from the GPUs (who asks), but a GPU hangs"]
             }),
             ("it comes back", yielding(view("GPU-1", &[])), view("GPU-1", &[]), vec![back]),
             ("another reason", without("no library"), without("no driver"), vec![]),

@@ -17,6 +17,7 @@ use dra_driver::node::View;
 use dra_kubelet_plugin::claims::{Claims, Settings};
 use dra_kubelet_plugin::metrics::Metrics;
 use dra_kubelet_plugin::node::{self, Node};
+use dra_kubelet_plugin::yielding::Asked;
 use dra_runtime::events::{Event, Events};
 use fake_node::inject::{GpuSelector, Injection};
 use fake_node::model::Process;
@@ -116,7 +117,7 @@ impl Bench {
             sysfs: fake.sysfs(),
             procfs: fake.procfs(),
         };
-        let asked_to_yield = watch::channel(None).1;
+        let asked_to_yield = watch::channel(Asked::ByNobody).1;
         let settings = node::Settings { roots, gpu_timeout: Duration::from_secs(3), asked_to_yield };
         let node = Node::start(settings, metrics.clone(), watching.clone()).unwrap();
         let objects = Objects::default();

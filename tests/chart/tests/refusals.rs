@@ -64,6 +64,11 @@ fn mistakes_are_refused_with_the_place_and_the_reason() {
             "at '/kubeletPlugin/gpuTimeout': 'soon' does not match pattern",
         ),
         (
+            "a label with its value",
+            "kubeletPlugin.yield.label=example.com/gpu-driver=false",
+            "at '/kubeletPlugin/yield/label': 'example.com/gpu-driver=false' does not match pattern",
+        ),
+        (
             "too patient",
             "webhook.timeoutSeconds=60",
             "at '/webhook/timeoutSeconds': maximum: got 60, want 30",

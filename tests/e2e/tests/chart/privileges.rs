@@ -74,7 +74,7 @@ enum Missed {
     File,
 }
 
-const CASES: [(Without, Act, Missed); 18] = [
+const CASES: [(Without, Act, Missed); 19] = [
     (
         Without::Verb("resourceclaims", "get"),
         Act::Pod,
@@ -94,6 +94,7 @@ const CASES: [(Without, Act, Missed); 18] = [
     (Without::Verb("resourceslices", "update"), Act::ChangeSlice, Missed::Log("cannot update ResourceSlice")),
     (Without::Verb("resourceslices", "delete"), Act::AddSlice, Missed::Log("cannot delete ResourceSlice")),
     (Without::Verb("nodes", "get"), Act::Nothing, Missed::Log("cannot read Node")),
+    (Without::Verb("nodes", "watch"), Act::Nothing, Missed::Log("the node's label is not followed")),
     (Without::Verb("events", "create"), Act::LoseGpu, Missed::Log("Event not sent")),
     (
         Without::Mount("registry"),
