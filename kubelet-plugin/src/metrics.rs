@@ -1,7 +1,9 @@
 //! The plugin's metrics. [`list`] has them all.
 
+mod figures;
 pub mod list;
 mod table;
+mod xids;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dra_driver::health::Class;
-use dra_driver::node::View;
+use dra_driver::node::{View, states};
 use dra_driver::nvml::pulse::Figures;
-use dra_driver::nvml::reading::Reading;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -225,30 +226,26 @@ pub struct Metrics {
     slices: Gauge<u64, AtomicU64>,
     faults: Table,
     claim_info: Table,
-    figures: [(FigureOf, Table); 7],
+    figures: figures::Tables,
+    xids: xids::Tables,
+    device_info: Table,
+    driver_info: Table,
+    gpus: Family<Labels, Gauge<u64, AtomicU64>>,
+    vcpus: Table,
+    published: Table,
     known: Arc<Mutex<Known>>,
 }
 
 type Durations = Family<Labels, Histogram, fn() -> Histogram>;
-type FigureOf = fn(&Figures) -> Option<f64>;
 
-/// What joins devices with claims.
+/// What joins devices with claims and with what happens to them.
 #[derive(Debug, Default)]
 struct Known {
+    pool: String,
     uuids: BTreeMap<String, String>,
     claimed: Vec<ClaimedDevice>,
+    xids: xids::Seen,
 }
-
-/// The seven figures, each with its metric and how it is made from NVML's units.
-const FIGURES: [(list::Entry, FigureOf); 7] = [
-    (list::UTILIZATION, |figures| value(&figures.utilization).map(|percent| f64::from(percent) / 100.0)),
-    (list::MEMORY_USED, |figures| value(&figures.memory).map(|(used, _)| float(used))),
-    (list::MEMORY_SIZE, |figures| value(&figures.memory).map(|(_, size)| float(size))),
-    (list::POWER, |figures| value(&figures.power).map(|milliwatts| f64::from(milliwatts) / 1000.0)),
-    (list::TEMPERATURE, |figures| value(&figures.temperature).map(f64::from)),
-    (list::SM_CLOCK, |figures| value(&figures.clock_sm).map(|megahertz| f64::from(megahertz) * 1e6)),
-    (list::ECC, |figures| value(&figures.ecc_uncorrected).map(float)),
-];
 
 impl Metrics {
     /// The metrics of a plugin of this driver, with what is known to come set to zero.
@@ -288,8 +285,13 @@ impl Metrics {
         let mut table = |entry: list::Entry| Table::register(&mut registry, entry);
         table(list::BUILD).show(BTreeMap::from([(vec![("version", version.to_owned())], 1.0)]));
         let (faults, claim_info) = (table(list::FAULT), table(list::CLAIM_INFO));
-        let figures = FIGURES.map(|(entry, of)| (of, table(entry)));
-        Self {
+        let (device_info, driver_info) = (table(list::DEVICE_INFO), table(list::DRIVER_INFO));
+        let (vcpus, published) = (table(list::VCPUS), table(list::PUBLISHED));
+        let (figures, xids) =
+            (figures::Tables::register(&mut registry), xids::Tables::register(&mut registry));
+        let gpus: Family<Labels, Gauge<u64, AtomicU64>> = Family::default();
+        registry.register(list::GPUS.registered(), list::GPUS.help, gpus.clone());
+        let metrics = Self {
             registry: Arc::new(registry),
             prepare,
             unprepare,
@@ -301,8 +303,17 @@ impl Metrics {
             faults,
             claim_info,
             figures,
+            xids,
+            device_info,
+            driver_info,
+            gpus,
+            vcpus,
+            published,
             known: Arc::default(),
-        }
+        };
+        metrics.gpus(&View::default());
+        metrics.published(0, &BTreeMap::new());
+        metrics
     }
 
     /// The registry, for the endpoint that shows it.
@@ -337,9 +348,29 @@ impl Metrics {
         self.devices.set(number(devices));
     }
 
-    /// How many ResourceSlices are published now.
-    pub fn slices_published(&self, slices: usize) {
+    /// How many ResourceSlices are published now, and how many devices they have, by type and by whether they have
+    /// a taint.
+    pub fn published(&self, slices: usize, devices: &BTreeMap<(String, bool), u32>) {
         self.slices.set(number(slices));
+        let gpus = [false, true].map(|tainted| (("gpu".to_owned(), tainted), 0));
+        let mut all = BTreeMap::from(gpus);
+        all.extend(devices.clone());
+        let series = all.into_iter().map(|((kind, tainted), count)| {
+            (vec![("type", kind), ("tainted", tainted.to_string())], f64::from(count))
+        });
+        self.published.show(series.collect());
+    }
+
+    /// How many CPUs the node has.
+    pub fn vcpus(&self, count: u32) {
+        self.vcpus.show(BTreeMap::from([(Labels::new(), f64::from(count))]));
+    }
+
+    /// The NVIDIA driver reported an XID.
+    pub fn xid(&self, device: &str, xid: u64) {
+        let mut known = self.known();
+        known.xids.enter(device, xid);
+        self.xids.show(&known.pool, &known.uuids, &known.xids);
     }
 
     /// Which devices are held by claims now: all of them, every time.
@@ -369,18 +400,42 @@ impl Metrics {
         }
         self.faults.show(faults);
         self.show_claims(&known);
+        known.pool = pool.to_owned();
+        let Known { uuids, xids, .. } = &mut *known;
+        xids.settle(uuids);
+        self.xids.show(pool, uuids, xids);
+        self.gpus(view);
+        self.what_it_is(pool, view);
+    }
+
+    fn gpus(&self, view: &View) {
+        for (state, count) in states(view) {
+            self.gpus.get_or_create(&vec![("state", state.as_str().to_owned())]).set(number(count));
+        }
+    }
+
+    fn what_it_is(&self, pool: &str, view: &View) {
+        let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+        let info = view.inventory.gpus.iter().filter_map(|gpu| {
+            let mut labels = of_device(gpu.name.as_deref()?, gpu.uuid.as_deref().unwrap_or_default(), pool);
+            labels.push(("product", text(gpu.product_name.as_ref())));
+            labels.push(("vbios_version", text(gpu.vbios_version.as_ref())));
+            labels
+                .push(("pci_bus_id", gpu.pci.address.map(|address| address.to_string()).unwrap_or_default()));
+            Some((labels, 1.0))
+        });
+        self.device_info.show(info.collect());
+        let versions = &view.inventory.versions;
+        let driver = versions.driver.iter().map(|driver| {
+            let cuda = versions.cuda.as_ref().map(|cuda| cuda.raw.clone()).unwrap_or_default();
+            (vec![("version", driver.raw.clone()), ("cuda_version", cuda)], 1.0)
+        });
+        self.driver_info.show(driver.collect());
     }
 
     /// The figures of those GPUs that answered. Those of the others are no longer shown.
     pub fn figures(&self, pool: &str, figures: &[(String, Figures)]) {
-        let known = self.known();
-        for (of, table) in &self.figures {
-            let shown = figures.iter().filter_map(|(device, figures)| {
-                let uuid = known.uuids.get(device).map_or("", String::as_str);
-                Some((of_device(device, uuid, pool), of(figures)?))
-            });
-            table.show(shown.collect());
-        }
+        self.figures.show(pool, &self.known().uuids, figures);
     }
 
     fn show_claims(&self, known: &Known) {
@@ -428,16 +483,6 @@ fn of_call(call: NvmlCall, code: NvmlCode) -> Labels {
 
 fn of_device(device: &str, uuid: &str, pool: &str) -> Labels {
     vec![("device", device.to_owned()), ("uuid", uuid.to_owned()), ("pool", pool.to_owned())]
-}
-
-fn value<T: Copy>(reading: &Reading<T>) -> Option<T> {
-    reading.value().copied()
-}
-
-/// Exact up to 2⁵³, which is more than any GPU has bytes.
-#[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other numbers")]
-fn float(number: u64) -> f64 {
-    number as f64
 }
 
 fn number(count: usize) -> u64 {

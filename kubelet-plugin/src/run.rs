@@ -96,6 +96,10 @@ impl Plugin {
             sysfs: options.roots.sysfs.clone(),
             procfs: options.roots.procfs.clone(),
         };
+        match inventory::sysfs::online_cpus(&options.roots.sysfs) {
+            Ok(count) => metrics.vcpus(count),
+            Err(error) => tracing::warn!(error, "the node's CPUs are not counted: dra_node_vcpus is absent"),
+        }
         let settings = node::Settings { roots, gpu_timeout: options.gpu_timeout };
         let node = Node::start(settings, metrics.clone(), end.clone())?;
 

@@ -13,9 +13,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use dra_driver::health::{Class, Fault};
-use dra_driver::inventory::Gpu;
-use dra_driver::node::View;
-use dra_driver::nvml::pulse::Figures;
+use dra_driver::inventory::{Gpu, PciAddress, Version, Versions};
+use dra_driver::node::{State, View};
+use dra_driver::nvml::pulse::{Figures, RemappedRows};
 use dra_driver::nvml::reading::Reading;
 use dra_kubelet_plugin::metrics::list::{Kind, METRICS};
 use dra_kubelet_plugin::metrics::{ClaimedDevice, Metrics, NvmlCall, NvmlCode, Outcome, Phase, Reason};
@@ -66,8 +66,20 @@ fn figures() -> Figures {
         power: Reading::Value(512_500),
         temperature: Reading::Value(61),
         clock_sm: Reading::Value(1980),
+        ecc_corrected: Reading::Value(7),
         ecc_uncorrected: Reading::Value(2),
+        remapped_rows: Reading::Value(RemappedRows {
+            corrected: 1,
+            uncorrected: 4,
+            pending: true,
+            failed: false,
+        }),
     }
+}
+
+fn versions() -> Versions {
+    let version = |text: &str| Version::of_text(text);
+    Versions { driver: version("570.86.15"), nvml: None, cuda: version("12.8") }
 }
 
 /// Metrics that have every series that there can be.
@@ -81,6 +93,8 @@ fn full() -> Metrics {
         since: jiff::Timestamp::UNIX_EPOCH,
     };
     sick.faults.insert(ONE.into(), vec![fault]);
+    sick.inventory.versions = versions();
+    metrics.vcpus(224);
     metrics.view("node-1/gpu", &sick);
     metrics.figures("node-1/gpu", &[(ONE.into(), figures())]);
     metrics.claim_devices(&[ClaimedDevice {
@@ -184,6 +198,12 @@ fn what_is_known_to_come_is_zero_from_the_start() {
         let buckets = series(&metrics, &format!("{histogram}_bucket"));
         assert!(buckets.contains_key("le=\"0.0001\",outcome=\"ok\",phase=\"total\""), "{buckets:?}");
     }
+    let gpus =
+        ["faulty", "unlisted", "unusable", "usable"].map(|state| (format!("state=\"{state}\""), "0".into()));
+    assert_eq!(series(&metrics, "dra_node_gpus"), BTreeMap::from(gpus));
+    let devices =
+        ["false", "true"].map(|tainted| (format!("type=\"gpu\",tainted=\"{tainted}\""), "0.0".into()));
+    assert_eq!(series(&metrics, "dra_published_devices"), BTreeMap::from(devices));
     for gauge in ["dra_plugin_prepared_claims", "dra_plugin_prepared_devices", "dra_slices_published"] {
         assert_eq!(series(&metrics, gauge), BTreeMap::from([(String::new(), "0".into())]), "{gauge}");
     }
@@ -200,7 +220,8 @@ fn what_happens_is_counted() {
     clone.error(Reason::DeviceHeld);
     clone.error(Reason::DeviceHeld);
     clone.prepared(3, 5);
-    clone.slices_published(2);
+    clone.published(2, &BTreeMap::from([(("gpu".into(), true), 1), (("gpu".into(), false), 7)]));
+    clone.vcpus(224);
     clone.nvml_error(NvmlCall::Figures, NvmlCode::Timeout);
     let cases = [
         ("dra_plugin_prepare_duration_seconds_count", "outcome=\"ok\",phase=\"total\"", "1"),
@@ -212,6 +233,9 @@ fn what_happens_is_counted() {
         ("dra_plugin_prepared_claims", "", "3"),
         ("dra_plugin_prepared_devices", "", "5"),
         ("dra_slices_published", "", "2"),
+        ("dra_published_devices", "type=\"gpu\",tainted=\"true\"", "1.0"),
+        ("dra_published_devices", "type=\"gpu\",tainted=\"false\"", "7.0"),
+        ("dra_node_vcpus", "", "224.0"),
         ("dra_nvml_errors_total", "call=\"figures\",code=\"timeout\"", "1"),
     ];
     for (name, labels, wanted) in cases {
@@ -234,11 +258,17 @@ fn figures_are_in_base_units_and_go_when_they_are_not_had() {
         ("dra_device_power_watts", "512.5"),
         ("dra_device_temperature_celsius", "61.0"),
         ("dra_device_sm_clock_hertz", "1980000000.0"),
+        ("dra_device_ecc_corrected_errors", "7.0"),
         ("dra_device_ecc_uncorrected_errors", "2.0"),
+        ("dra_device_row_remap_pending", "1.0"),
+        ("dra_device_row_remap_failed", "0.0"),
     ];
     for (name, value) in cases {
         assert_eq!(series(&metrics, name), BTreeMap::from([(labels.clone(), value.to_owned())]), "{name}");
     }
+    let rows = [("corrected", "1.0"), ("uncorrected", "4.0")]
+        .map(|(cause, count)| (format!("{labels},cause=\"{cause}\""), count.to_owned()));
+    assert_eq!(series(&metrics, "dra_device_remapped_rows"), BTreeMap::from(rows));
     // MIG is on: no utilisation. The rest stays.
     let without = Figures { utilization: Reading::NotSupported, ..figures() };
     metrics.figures("node-1/gpu", &[(ONE.into(), without)]);
@@ -304,6 +334,77 @@ fn claims_are_joined_with_devices_whichever_is_known_first() {
     assert!(shown().is_empty());
 }
 
+#[test]
+fn xids_are_counted_from_zero_for_the_gpu_that_had_them() {
+    let metrics = new();
+    let shown = |name: &str, device: &str| -> BTreeMap<String, String> {
+        let of_device = format!("device=\"{device}\",");
+        let all = series(&metrics, name).into_iter();
+        all.filter_map(|(labels, value)| Some((labels.strip_prefix(&of_device)?.to_owned(), value))).collect()
+    };
+    let counts = |uuid: &str, counts: [(&str, &str); 4]| -> BTreeMap<String, String> {
+        let series = |(class, count): (&str, &str)| {
+            (format!("uuid=\"{uuid}\",pool=\"node-1/gpu\",class=\"{class}\""), count.to_owned())
+        };
+        counts.into_iter().map(series).collect()
+    };
+    let none = [("application", "0.0"), ("reboot", "0.0"), ("reset", "0.0"), ("unknown", "0.0")];
+    // One that comes before the GPUs are known is not lost.
+    metrics.xid(ONE, 31);
+    metrics.view("node-1/gpu", &view(vec![gpu(ONE, "GPU-1"), gpu(OTHER, "GPU-2")]));
+    for xid in [95, 95, 79, 999] {
+        metrics.xid(ONE, xid);
+    }
+    let some = [("application", "1.0"), ("reboot", "1.0"), ("reset", "2.0"), ("unknown", "1.0")];
+    assert_eq!(shown("dra_device_xid_errors_total", ONE), counts("GPU-1", some));
+    assert_eq!(shown("dra_device_xid_errors_total", OTHER), counts("GPU-2", none));
+    let last = |device| shown("dra_device_last_xid", device).into_values().collect::<Vec<_>>();
+    assert_eq!((last(ONE), last(OTHER)), (vec!["999.0".to_owned()], vec!["0.0".to_owned()]));
+    // NVML goes and comes; then another GPU sits in the slot.
+    metrics.view("node-1/gpu", &view(vec![]));
+    assert!(shown("dra_device_xid_errors_total", ONE).is_empty());
+    metrics.view("node-1/gpu", &view(vec![gpu(ONE, "GPU-1")]));
+    assert_eq!(shown("dra_device_xid_errors_total", ONE), counts("GPU-1", some));
+    metrics.view("node-1/gpu", &view(vec![gpu(ONE, "GPU-3")]));
+    assert_eq!(shown("dra_device_xid_errors_total", ONE), counts("GPU-3", none));
+    assert_eq!(last(ONE), ["0.0"]);
+}
+
+#[test]
+fn the_node_says_what_it_has() {
+    let metrics = new();
+    let address: PciAddress = "0000:1b:00.0".parse().unwrap();
+    let mut one = gpu(ONE, "GPU-1");
+    one.usable = true;
+    one.pci.address = Some(address);
+    one.product_name = Some("NVIDIA H100 80GB HBM3".into());
+    one.vbios_version = Some("96.00.89.00.01".into());
+    let mut seen = view(vec![one]);
+    seen.on_bus = vec![address, "0000:43:00.0".parse().unwrap()];
+    seen.inventory.versions = versions();
+    metrics.view("node-1/gpu", &seen);
+    let info = format!(
+        "device=\"{ONE}\",uuid=\"GPU-1\",pool=\"node-1/gpu\",product=\"NVIDIA H100 80GB HBM3\",\
+         vbios_version=\"96.00.89.00.01\",pci_bus_id=\"0000:1b:00.0\""
+    );
+    let cases = [
+        ("dra_device_info", info.as_str(), "1.0"),
+        ("dra_nvidia_driver_info", "version=\"570.86.15\",cuda_version=\"12.8\"", "1.0"),
+        ("dra_node_gpus", "state=\"usable\"", "1"),
+        ("dra_node_gpus", "state=\"unlisted\"", "1"),
+        ("dra_node_gpus", "state=\"faulty\"", "0"),
+    ];
+    for (name, labels, wanted) in cases {
+        let shown = series(&metrics, name);
+        assert_eq!(shown.get(labels).map(String::as_str), Some(wanted), "{name}{{{labels}}} in {shown:?}");
+    }
+    // Without NVML there is no driver to name.
+    metrics.view("node-1/gpu", &View { on_bus: seen.on_bus, ..View::default() });
+    assert!(series(&metrics, "dra_nvidia_driver_info").is_empty());
+    assert!(series(&metrics, "dra_device_info").is_empty());
+    assert_eq!(series(&metrics, "dra_node_gpus")["state=\"unlisted\""], "2");
+}
+
 /// `UPDATE_DOCS=1 cargo test -p dra-kubelet-plugin --test metrics` writes the page.
 #[test]
 fn the_page_in_the_documentation_is_up_to_date() {
@@ -343,6 +444,24 @@ fn page() -> String {
     page.push_str("\n## Reasons of `dra_plugin_errors_total`\n\n| Reason | Meaning |\n|---|---|\n");
     for (reason, meaning) in Reason::ALL {
         writeln!(page, "| `{}` | {meaning} |", reason.as_str()).unwrap();
+    }
+    page.push_str("\n## States of `dra_node_gpus`\n\n| State | Meaning |\n|---|---|\n");
+    for (state, meaning) in [
+        (State::Usable, "it can be given to a pod"),
+        (State::Faulty, "it has a fault: see `dra_device_fault`"),
+        (State::Unusable, "NVML lists it, and it cannot be used: `dra-kubelet-plugin inspect` says why"),
+        (State::Unlisted, "the PCI bus has it, and NVML does not list it, or NVML cannot be used at all"),
+    ] {
+        writeln!(page, "| `{}` | {meaning} |", state.as_str()).unwrap();
+    }
+    page.push_str("\n## Classes of `dra_device_xid_errors_total`\n\n| Class | Meaning |\n|---|---|\n");
+    for (class, meaning) in [
+        ("application", "a program failed, or nothing has to be done: the GPU is fit for the next claim"),
+        ("reset", "the GPU has to be reset"),
+        ("reboot", "the node has to be rebooted"),
+        ("unknown", "NVIDIA's catalogue has no advice"),
+    ] {
+        writeln!(page, "| `{class}` | {meaning} |").unwrap();
     }
     page.push_str(
         "\n## Whose GPU is it?\n\n\

@@ -72,6 +72,25 @@ pub fn gpus_on_bus(sysfs: &Path) -> io::Result<Vec<OnBus>> {
     Ok(found)
 }
 
+/// How many CPUs are online, hyper-threads included: what clouds bill as vCPUs.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn online_cpus(sysfs: &Path) -> Result<u32, String> {
+    let file = sysfs.join("devices/system/cpu/online");
+    let list = text(&file)?;
+    cpus_in(&list).ok_or_else(|| format!("{}: '{list}' is no list of CPUs", file.display()))
+}
+
+/// How many CPUs a list such as "0-3,8" has.
+fn cpus_in(list: &str) -> Option<u32> {
+    list.split(',').try_fold(0_u32, |sum, range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        sum.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    })
+}
+
 fn text(file: &Path) -> Result<String, String> {
     fs_err::read_to_string(file).map(|text| text.trim().to_owned()).map_err(|error| error.to_string())
 }
@@ -113,6 +132,29 @@ mod tests {
         fs_err::create_dir_all(&bus).unwrap();
         let name = Path::new(path).file_name().unwrap();
         symlink(Path::new("../../../devices").join(path), bus.join(name)).unwrap();
+    }
+
+    #[test]
+    fn cpus_are_counted_as_the_kernel_lists_them() {
+        let cases = [
+            ("0", Some(1)),
+            ("0-223", Some(224)),
+            ("0-55,112-167", Some(112)),
+            ("0,2,4-5", Some(4)),
+            ("", None),
+            ("0-", None),
+            ("5-4", None),
+            ("0-4294967295", None),
+        ];
+        for (list, wanted) in cases {
+            assert_eq!(cpus_in(list), wanted, "'{list}'");
+        }
+        let sysfs = tempfile::tempdir().unwrap();
+        let error = online_cpus(sysfs.path()).unwrap_err();
+        assert!(error.contains("devices/system/cpu/online"), "{error}");
+        fs_err::create_dir_all(sysfs.path().join("devices/system/cpu")).unwrap();
+        fs_err::write(sysfs.path().join("devices/system/cpu/online"), "0-7\n").unwrap();
+        assert_eq!(online_cpus(sysfs.path()), Ok(8));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is known of the node at one moment: the data that everything on a node is decided from.
 
 mod settle;
+mod states;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,9 +10,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::health::Fault;
-use crate::inventory::{Gpu, Inventory};
+use crate::inventory::{Gpu, Inventory, PciAddress};
 
 pub use settle::{Settled, settle};
+pub use states::{State, states};
 
 /// Why NVML cannot be used before it was asked for the first time.
 const NOT_ASKED: &str = "NVML was not asked yet";
@@ -22,6 +24,8 @@ pub struct View {
     /// What the node has. Without GPUs as long as NVML cannot be had. A GPU that was there and stopped answering
     /// or fell off the bus stays as it was, with a fault of the class lost.
     pub inventory: Inventory,
+    /// Where the PCI bus has GPUs that could be this driver's, also without NVML.
+    pub on_bus: Vec<PciAddress>,
     /// What is wrong with devices, by device name. A device without an entry is well.
     pub faults: BTreeMap<String, Vec<Fault>>,
     /// What the driver's state holds for.

@@ -7,7 +7,10 @@ use nvml_wrapper::enum_wrappers::device::{Clock, EccCounter, MemoryError, Temper
 use nvml_wrapper::enums::device::SampleValue;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::structs::device::FieldId;
-use nvml_wrapper_sys::bindings::field_id::NVML_FI_DEV_GET_GPU_RECOVERY_ACTION;
+use nvml_wrapper_sys::bindings::field_id::{
+    NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, NVML_FI_DEV_REMAPPED_COR, NVML_FI_DEV_REMAPPED_FAILURE,
+    NVML_FI_DEV_REMAPPED_PENDING, NVML_FI_DEV_REMAPPED_UNC,
+};
 
 use super::raw;
 use super::reading::{CallError, Reading, code};
@@ -46,8 +49,25 @@ pub struct Figures {
     pub temperature: Reading<u32>,
     /// Clock of the multiprocessors in MHz.
     pub clock_sm: Reading<u32>,
+    /// ECC errors since the driver was loaded that were corrected.
+    pub ecc_corrected: Reading<u64>,
     /// ECC errors since the driver was loaded that were not corrected.
     pub ecc_uncorrected: Reading<u64>,
+    /// Rows of memory that were remapped.
+    pub remapped_rows: Reading<RemappedRows>,
+}
+
+/// Rows of a GPU's memory that were replaced by spare ones, over the board's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemappedRows {
+    /// Because of errors that were corrected.
+    pub corrected: u64,
+    /// Because of errors that were not.
+    pub uncorrected: u64,
+    /// Whether a remapping waits for a reset of the GPU.
+    pub pending: bool,
+    /// Whether a remapping failed: there is no spare row left.
+    pub failed: bool,
 }
 
 impl NodeContext {
@@ -98,7 +118,9 @@ impl GpuContext {
             power: device.power_usage().into(),
             temperature: device.temperature(TemperatureSensor::Gpu).into(),
             clock_sm: device.clock_info(Clock::SM).into(),
+            ecc_corrected: device.total_ecc_errors(MemoryError::Corrected, EccCounter::Volatile).into(),
             ecc_uncorrected: device.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile).into(),
+            remapped_rows: remapped_rows(&device).into(),
         })
     }
 
@@ -132,10 +154,30 @@ impl GpuContext {
 /// What the driver recommends. Drivers that do not know the field refuse it in one of several ways.
 fn recovery_action(device: &Device<'_>) -> Option<u32> {
     let samples = device.field_values_for(&[FieldId(NVML_FI_DEV_GET_GPU_RECOVERY_ACTION)]).ok()?;
-    match samples.into_iter().next()?.ok()?.value.ok()? {
-        SampleValue::U32(action) => Some(action),
-        SampleValue::U64(action) => u32::try_from(action).ok(),
-        SampleValue::I64(action) => u32::try_from(action).ok(),
+    let action = whole_number(samples.into_iter().next()?.ok()?.value.ok()?)?;
+    u32::try_from(action).ok()
+}
+
+fn remapped_rows(device: &Device<'_>) -> Result<RemappedRows, NvmlError> {
+    let fields = [
+        NVML_FI_DEV_REMAPPED_COR,
+        NVML_FI_DEV_REMAPPED_UNC,
+        NVML_FI_DEV_REMAPPED_PENDING,
+        NVML_FI_DEV_REMAPPED_FAILURE,
+    ];
+    let mut samples = device.field_values_for(&fields.map(FieldId))?.into_iter();
+    let mut next = || {
+        let sample = samples.next().ok_or(NvmlError::Unknown)?;
+        whole_number(sample?.value?).ok_or(NvmlError::Unknown)
+    };
+    Ok(RemappedRows { corrected: next()?, uncorrected: next()?, pending: next()? != 0, failed: next()? != 0 })
+}
+
+fn whole_number(value: SampleValue) -> Option<u64> {
+    match value {
+        SampleValue::U32(number) => Some(number.into()),
+        SampleValue::U64(number) => Some(number),
+        SampleValue::I64(number) => u64::try_from(number).ok(),
         SampleValue::F64(_) => None,
     }
 }

@@ -1,7 +1,7 @@
 //! What changes while a GPU runs.
 
 use dra_driver::nvml::library::find;
-use dra_driver::nvml::pulse::Pulse;
+use dra_driver::nvml::pulse::{Pulse, RemappedRows};
 use dra_driver::nvml::reading::Reading;
 use dra_driver::nvml::session::Session;
 use fake_node::inject::{GpuSelector, Injection};
@@ -126,13 +126,23 @@ fn a_figure_that_cannot_be_had_costs_no_other() {
         })
         .unwrap();
     fake.inject(&Injection::Ecc { gpu: GpuSelector::Slot(GPU), corrected: 5, uncorrected: 3 });
+    let rows = Injection::RemappedRows {
+        gpu: GpuSelector::Slot(GPU),
+        uncorrected: 2,
+        pending: true,
+        failure: false,
+    };
+    fake.inject(&rows);
     fake.fault("nvmlDeviceGetUtilizationRates", GPU, Effect::Fail(3));
     let session = open(&fake);
     let figures = session.gpus()[GPU].read("figures", LATE, |gpu| gpu.figures().unwrap()).unwrap();
     assert_eq!(figures.utilization, Reading::NotSupported, "as with MIG");
     assert_eq!(figures.power, Reading::Value(312_000));
     assert_eq!(figures.temperature, Reading::Value(47));
+    assert_eq!(figures.ecc_corrected, Reading::Value(5));
     assert_eq!(figures.ecc_uncorrected, Reading::Value(3));
+    let rows = RemappedRows { corrected: 0, uncorrected: 2, pending: true, failed: false };
+    assert_eq!(figures.remapped_rows, Reading::Value(rows));
     // H100 NVL: 95830 MiB.
     assert_eq!(figures.memory.value().map(|(_, size)| size >> 20), Some(95_830));
     assert!(figures.clock_sm.value().is_some());

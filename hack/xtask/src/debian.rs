@@ -1,4 +1,5 @@
-//! Debian and Ubuntu: installs packages, and knows where Debian's archive is.
+//! Debian and Ubuntu: installs packages, unpacks pinned ones without installing them, and knows where Debian's archive
+//! is.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,6 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 
 use crate::command;
+use crate::digest::Digest;
+
+/// Signs Debian's archive; of the package `debian-archive-keyring`.
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Of the package `debootstrap`; it names the mirror that Debian recommends.
 const INSTALLER: &str = "/usr/sbin/debootstrap";
@@ -59,6 +64,60 @@ fn apt_get(prefix: &[&str], arguments: &[&str]) -> Command {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
     command
+}
+
+/// A package's amd64 file, as it was reviewed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pinned {
+    pub(crate) package: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) sha256: &'static str,
+}
+
+/// Downloads packages of a suite with a private apt configuration, and unpacks them into a folder: nothing of the
+/// system's is read or changed but its keyring, and nothing is installed.
+pub(crate) fn unpack(suite: &str, packages: &[Pinned], folder: &Path) -> Result<()> {
+    let names: Vec<&str> = packages.iter().map(|pinned| pinned.package).collect();
+    ensure!(
+        cfg!(target_arch = "x86_64"),
+        "{} are pinned for x86_64 alone: leave out the steps that need them on this machine",
+        names.join(", ")
+    );
+    eprintln!("Unpacked into {}, not installed.", folder.parent().unwrap_or(folder).display());
+    let work = folder.join("apt");
+    for needed in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(work.join(needed))?;
+    }
+    let sources = work.join("sources.list");
+    fs::write(&sources, format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite}\n", mirror()?))?;
+
+    command::run_aside(private_apt(&work, &sources).arg("update"))?;
+    let wanted = packages.iter().map(|Pinned { package, version, .. }| format!("{package}:amd64={version}"));
+    command::run_aside(private_apt(&work, &sources).arg("download").args(wanted))?;
+    for Pinned { package, version, sha256 } in packages {
+        let archive = work.join(format!("{package}_{version}_amd64.deb"));
+        Digest::Sha256(sha256).verify(&archive, package)?;
+        command::run_aside(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(folder))?;
+    }
+    fs::remove_dir_all(work)?;
+    Ok(())
+}
+
+fn private_apt(work: &Path, sources: &Path) -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.current_dir(work);
+    for (option, value) in [
+        ("Dir::Etc::sourcelist", sources.display().to_string()),
+        ("Dir::Etc::sourceparts", "-".to_owned()),
+        ("Dir::State::lists", work.join("lists").display().to_string()),
+        ("Dir::Cache", work.join("cache").display().to_string()),
+        // The folder may be one that apt's own user cannot enter; the pins guard what comes.
+        ("APT::Sandbox::User", "root".to_owned()),
+    ] {
+        apt.arg("-o").arg(format!("{option}={value}"));
+    }
+    apt.arg("--quiet=2");
+    apt
 }
 
 /// Names a Debian mirror for machines whose own configuration has none.

@@ -8,15 +8,16 @@ use anyhow::{Result, ensure};
 use crate::binaries::{self, Containerd, Go, Kubernetes, Level, Source, Wanted};
 use crate::steps::ALL_TESTS;
 use crate::summary::Count;
-use crate::{command, image};
+use crate::{command, image, prometheus};
 
 /// Tests of the whole workspace, so that cargo takes what the step `build` has built: for `e2e` alone it would
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 10] = [
+const INSIDE: [&str; 11] = [
     "--test=pods",
     "--test=gpu_pods",
+    "--test=image",
     "--test=gpu_troubles",
     "--test=at_once",
     "--test=broken_links",
@@ -27,7 +28,7 @@ const INSIDE: [&str; 10] = [
     "--test=uninstall",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
-const EVERYWHERE: usize = 2;
+const EVERYWHERE: usize = 3;
 /// The environment variable that names the recording plugin to the tests.
 const RECORDING_PLUGIN: &str = "DRA_RECORDING_PLUGIN";
 
@@ -125,14 +126,17 @@ pub(crate) fn matrix() -> (Result<()>, Count) {
     (result, all)
 }
 
-/// Starts a node of these releases, runs the test targets inside, and ends it whatever became of them.
+/// Starts a node of these releases with the product's image on it, runs the test targets inside, and ends it whatever became of them.
 fn on(pairing: Pairing, name: &str, targets: &[&str], long: bool) -> (Result<()>, Count) {
     let up = || -> Result<()> {
         cluster(&["down", "--name", name], &[])?;
-        cluster(&["up", "--name", name], &pairing.flags())
+        cluster(&["up", "--name", name], &pairing.flags())?;
+        let image = ["image", "dra-driver", "--debug", "--into", name];
+        command::run(Command::new(command::own_path()?).args(image))
     };
     if let Err(error) = up() {
-        return (Err(error), Count::default());
+        let down = cluster(&["down", "--name", name], &[]);
+        return (down.and(Err(error)), Count::default());
     }
     let tests = command::own_path().and_then(|xtask| {
         let mut exec = Command::new(xtask);
@@ -142,6 +146,7 @@ fn on(pairing: Pairing, name: &str, targets: &[&str], long: bool) -> (Result<()>
             exec.args(["--", "--include-ignored"]);
         }
         exec.env(RECORDING_PLUGIN, recording_plugin()?);
+        exec.envs(prometheus::ensure()?);
         Ok(exec)
     });
     let (result, count) = match tests {

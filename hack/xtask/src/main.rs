@@ -11,6 +11,7 @@ mod digest;
 mod e2e;
 mod edges;
 mod image;
+mod prometheus;
 mod setup;
 mod steps;
 mod store;
@@ -64,15 +65,23 @@ enum OfWorkspace {
     Setup,
     /// Fetch NVIDIA's own NVML clients, and print the variables by which the tests find them
     Clients,
+    /// Fetch Prometheus and promtool, and print the variables by which the tests find them
+    Prometheus,
     /// Provide upstream's programs of a test cluster, and say where they are; `cluster up` does so itself
     Binaries(binaries::Arguments),
     /// Make container images from files, without a registry
     Image {
-        /// Which images; without names, all of them
+        /// Which images; without names, those of the test cluster. The product's own is `dra-driver`
         names: Vec<String>,
+        /// Make `dra-driver` of programs that are built as tests build them, and leave it uncompressed
+        #[arg(long)]
+        debug: bool,
         /// Put NAME.tar into this folder instead of the cache
         #[arg(long, value_name = "FOLDER")]
         out: Option<PathBuf>,
+        /// Write the files of `dra-driver` into this folder too, which must not be there yet
+        #[arg(long, value_name = "FOLDER")]
+        unpacked: Option<PathBuf>,
         /// Import them into the node of this cluster, which runs
         #[arg(long, value_name = "CLUSTER")]
         into: Option<String>,
@@ -110,9 +119,16 @@ fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
             setup::provide(&[Need::ForeignClients])?;
             clients::ensure()?.print_exports();
         }
+        OfWorkspace::Prometheus => {
+            setup::provide(&[Need::Prometheus])?;
+            for (name, path) in prometheus::ensure()? {
+                println!("export {name}='{}'", path.display());
+            }
+        }
         OfWorkspace::Binaries(arguments) => binaries::print(&arguments)?,
-        OfWorkspace::Image { names, out, into } => {
-            let archives = image::make(&names, out.as_deref())?;
+        OfWorkspace::Image { names, debug, out, unpacked, into } => {
+            let build = if debug { image::Build::Debug } else { image::Build::Dist };
+            let archives = image::make(&names, build, out.as_deref(), unpacked.as_deref())?;
             if let Some(cluster) = into {
                 return cluster::import(&cluster, &archives);
             }

@@ -1,4 +1,5 @@
-//! Brings what the other commands need: Debian packages, Rust components, cargo-deny, the foreign clients.
+//! Brings what the other commands need: Debian packages, Rust components, cargo-deny, the foreign clients,
+//! Prometheus.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 use fs_err as fs;
 
 use crate::debian::Package;
-use crate::{clients, command, debian, store, wheels};
+use crate::{clients, command, debian, prometheus, store, wheels};
 
 /// The version of cargo-deny. It is built from its source: nobody whom we know publishes it ready-made where a
 /// package manager checks what it fetches.
@@ -21,13 +22,21 @@ pub(crate) enum Need {
     CargoDeny,
     Shellcheck,
     ForeignClients,
+    Prometheus,
     Cluster,
 }
 
 impl Need {
     /// Everything there is.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Rustfmt, Self::Clippy, Self::CargoDeny, Self::Shellcheck, Self::ForeignClients, Self::Cluster];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Rustfmt,
+        Self::Clippy,
+        Self::CargoDeny,
+        Self::Shellcheck,
+        Self::ForeignClients,
+        Self::Prometheus,
+        Self::Cluster,
+    ];
 }
 
 /// Provides what is asked for; does and says nothing about what is there already.
@@ -39,6 +48,9 @@ pub(crate) fn provide(needs: &[Need]) -> Result<()> {
     }
     if needs.contains(&Need::ForeignClients) {
         clients::ensure()?;
+    }
+    if needs.contains(&Need::Prometheus) {
+        prometheus::ensure()?;
     }
     Ok(())
 }
@@ -52,9 +64,9 @@ fn missing_packages(needs: &[Need]) -> Vec<Package> {
         packages.push(Package { name: "python3", why: "runs NVIDIA's Python binding of NVML in tests" });
         packages.push(Package { name: "python3-pip", why: "fetches that binding" });
     }
-    if needs.contains(&Need::ForeignClients) {
-        if !Path::new(clients::KEYRING).exists() {
-            let why = "proves what comes from Debian: NVIDIA's nvidia-smi, for tests";
+    if needs.contains(&Need::ForeignClients) || needs.contains(&Need::Prometheus) {
+        if !Path::new(debian::KEYRING).exists() {
+            let why = "proves what comes from Debian: NVIDIA's nvidia-smi and Prometheus, for tests";
             packages.push(Package { name: "debian-archive-keyring", why });
         }
         if debian::mirror_needs_installer() {

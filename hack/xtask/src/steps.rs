@@ -10,10 +10,10 @@ use fs_err as fs;
 
 use crate::setup::{self, Need};
 use crate::summary::{Count, Outcome, Report, Summary};
-use crate::{clients, command, demo, e2e, edges};
+use crate::{clients, command, demo, e2e, edges, prometheus};
 
 /// Also the tests that need what the set-up fetched.
-pub(crate) const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients";
+pub(crate) const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients,observe/promtool";
 
 /// A step of `cargo xtask test`, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,8 +74,9 @@ impl Step {
             Self::Clippy => &[Need::Clippy],
             Self::Deny => &[Need::CargoDeny],
             Self::Shellcheck => &[Need::Shellcheck],
-            Self::Tests => &[Need::ForeignClients, Need::Cluster],
-            Self::Programs | Self::Lifecycle | Self::Cluster | Self::Matrix => &[Need::Cluster],
+            Self::Tests => &[Need::ForeignClients, Need::Prometheus, Need::Cluster],
+            Self::Programs | Self::Lifecycle => &[Need::Cluster],
+            Self::Cluster | Self::Matrix => &[Need::Prometheus, Need::Cluster],
             Self::Demo => &[Need::ForeignClients, Need::Cluster],
             Self::Setup | Self::Edges | Self::Build | Self::Rustdoc => &[],
         }
@@ -184,6 +185,7 @@ fn tests(long: bool) -> (Result<()>, Count) {
         // The tests of e2e need clusters; they have steps of their own.
         cargo.args(["test", "--workspace", "--exclude=e2e", "--no-fail-fast", ALL_TESTS]);
         cargo.envs(clients.environment());
+        cargo.envs(prometheus::ensure()?);
         if long {
             cargo.args(["--", "--include-ignored"]);
         }

@@ -127,15 +127,78 @@ pub(super) const TEMPERATURE: Entry =
     entry("dra_device_temperature_celsius", Kind::Gauge, DEVICE, "Temperature of the GPU");
 pub(super) const SM_CLOCK: Entry =
     entry("dra_device_sm_clock_hertz", Kind::Gauge, DEVICE, "Clock of the GPU's multiprocessors");
-pub(super) const ECC: Entry = entry(
+pub(super) const ECC_CORRECTED: Entry = entry(
+    "dra_device_ecc_corrected_errors",
+    Kind::Gauge,
+    DEVICE,
+    "ECC errors that were corrected since the driver was loaded",
+);
+pub(super) const ECC_UNCORRECTED: Entry = entry(
     "dra_device_ecc_uncorrected_errors",
     Kind::Gauge,
     DEVICE,
     "ECC errors that were not corrected since the driver was loaded",
 );
 
+pub(super) const REMAPPED_ROWS: Entry = entry(
+    "dra_device_remapped_rows",
+    Kind::Gauge,
+    &["device", "uuid", "pool", "cause"],
+    "Rows of the GPU's memory that were replaced by spare ones, because of corrected or uncorrected errors",
+);
+pub(super) const REMAP_PENDING: Entry = entry(
+    "dra_device_row_remap_pending",
+    Kind::Gauge,
+    DEVICE,
+    "Whether the remapping of a row waits for a reset of the GPU: 1 or 0",
+);
+pub(super) const REMAP_FAILED: Entry = entry(
+    "dra_device_row_remap_failed",
+    Kind::Gauge,
+    DEVICE,
+    "Whether a row could not be remapped, because no spare one is left: 1 or 0",
+);
+pub(super) const XIDS: Entry = entry(
+    "dra_device_xid_errors_total",
+    Kind::Counter,
+    &["device", "uuid", "pool", "class"],
+    "XIDs that the NVIDIA driver reported for the GPU since the plugin started, by what has to be done",
+);
+pub(super) const LAST_XID: Entry = entry(
+    "dra_device_last_xid",
+    Kind::Gauge,
+    DEVICE,
+    "Number of the last XID that the NVIDIA driver reported for the GPU since the plugin started; 0 if none",
+);
+pub(super) const DEVICE_INFO: Entry = entry(
+    "dra_device_info",
+    Kind::Gauge,
+    &["device", "uuid", "pool", "product", "vbios_version", "pci_bus_id"],
+    "Always 1; what the GPU is",
+);
+pub(super) const DRIVER_INFO: Entry = entry(
+    "dra_nvidia_driver_info",
+    Kind::Gauge,
+    &["version", "cuda_version"],
+    "Always 1; the node's NVIDIA driver, and the newest CUDA that it runs",
+);
+pub(super) const GPUS: Entry = entry(
+    "dra_node_gpus",
+    Kind::Gauge,
+    &["state"],
+    "GPUs that the node should have, by state; each is in one",
+);
+pub(super) const VCPUS: Entry = entry(
+    "dra_node_vcpus",
+    Kind::Gauge,
+    &[],
+    "CPUs of the node that are online, hyper-threads included: what clouds bill as vCPUs",
+);
+pub(super) const PUBLISHED: Entry =
+    entry("dra_published_devices", Kind::Gauge, &["type", "tainted"], "Devices in the node's ResourceSlices");
+
 /// All metrics of the plugin.
-pub const METRICS: [Entry; 17] = [
+pub const METRICS: [Entry; 28] = [
     PREPARE,
     UNPREPARE,
     ERRORS,
@@ -152,5 +215,16 @@ pub const METRICS: [Entry; 17] = [
     POWER,
     TEMPERATURE,
     SM_CLOCK,
-    ECC,
+    ECC_CORRECTED,
+    ECC_UNCORRECTED,
+    REMAPPED_ROWS,
+    REMAP_PENDING,
+    REMAP_FAILED,
+    XIDS,
+    LAST_XID,
+    DEVICE_INFO,
+    DRIVER_INFO,
+    GPUS,
+    VCPUS,
+    PUBLISHED,
 ];

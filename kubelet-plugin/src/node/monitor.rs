@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 
 use dra_driver::health::News;
 use dra_driver::inventory::sysfs::{self, OnBus};
-use dra_driver::inventory::{Inventory, discover, open, procfs};
+use dra_driver::inventory::{Inventory, PciAddress, discover, open, procfs};
 use dra_driver::node::{Epoch, View};
 use dra_driver::nvml::library;
 use dra_driver::nvml::pulse::Pulse;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, Ear, Heard, Shared, Whose, close};
+use super::connection::{Connection, Ear, Heard, Shared, Whose, XID, close};
 use super::known::Known;
 use super::{Settings, code_of_call, code_of_lane};
 use crate::metrics::{Metrics, NvmlCall, NvmlCode, Reason};
@@ -66,6 +66,14 @@ struct Surroundings {
     /// The kernel module's version.
     module: Option<String>,
     bus: Vec<OnBus>,
+}
+
+impl Surroundings {
+    /// Where GPUs sit that no other kernel driver has, such as that of virtual machines.
+    fn on_bus(&self) -> Vec<PciAddress> {
+        let ours = |gpu: &&OnBus| gpu.driver.as_deref().is_none_or(|driver| driver == "nvidia");
+        self.bus.iter().filter(ours).map(|gpu| gpu.address).collect()
+    }
 }
 
 /// See the module.
@@ -405,7 +413,12 @@ impl Monitor {
         };
         let device = device.clone();
         match heard {
-            Heard::Event(event) => self.known.happened(&device, &event),
+            Heard::Event(event) => {
+                if event.kind == XID {
+                    self.metrics.xid(&device, event.data);
+                }
+                self.known.happened(&device, &event);
+            }
             Heard::GpuLost => {
                 self.ears.remove(&whose.lane);
                 self.known.enter(&device, &News::Lost("NVML says that the GPU is lost".into()));
@@ -425,15 +438,18 @@ impl Monitor {
     fn publish(&self) {
         let epoch =
             |driver_version| Epoch { boot_id: self.view.borrow().epoch.boot_id.clone(), driver_version };
+        let on_bus = || self.surroundings.on_bus();
         let view = match (&self.without, &self.connection) {
             (Some((inventory, reason)), _) => View {
                 inventory: inventory.clone(),
+                on_bus: on_bus(),
                 faults: BTreeMap::new(),
                 epoch: epoch(self.surroundings.module.clone()),
                 without_nvml: Some(reason.clone()),
             },
             (None, Some(_)) => View {
                 inventory: self.known.inventory(),
+                on_bus: on_bus(),
                 faults: self.known.faults().clone(),
                 epoch: epoch(self.known.driver_version()),
                 without_nvml: None,

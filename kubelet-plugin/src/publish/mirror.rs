@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::resource::v1::ResourceSlice;
+use k8s_openapi::api::resource::v1::{Device, ResourceSlice};
 
 /// The slices of driver and node.
 #[derive(Debug, Default)]
@@ -17,6 +17,11 @@ impl Mirror {
     /// The slices, by name.
     pub(super) fn slices(&self) -> Vec<ResourceSlice> {
         self.slices.values().cloned().collect()
+    }
+
+    /// The devices in all slices.
+    pub(super) fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.slices.values().filter_map(|slice| slice.spec.devices.as_ref()).flatten()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,6 +1,6 @@
 //! Brings what should be and what is together, whenever one of them changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dra_driver::device::slices::{self, Pool, Write};
@@ -140,7 +140,7 @@ impl Publisher {
                 changed = self.inputs.link.changed() => if changed.is_err() { return Ended },
                 () = asleep => retry_at = None,
             }
-            self.metrics.slices_published(self.mirror.len());
+            self.show();
             if have_list {
                 let clashed = std::mem::take(&mut self.clashed).into_iter();
                 self.taken.extend(clashed.filter(|name| !self.mirror.has(name)));
@@ -164,8 +164,20 @@ impl Publisher {
                     have_list = false;
                 }
             }
-            self.metrics.slices_published(self.mirror.len());
+            self.show();
         }
+    }
+
+    /// Counts what is published.
+    fn show(&self) {
+        let mut devices = BTreeMap::new();
+        for device in self.mirror.devices() {
+            let kind =
+                device.attributes.as_ref().and_then(|attributes| attributes.get("type")?.string.clone());
+            let tainted = device.taints.as_ref().is_some_and(|taints| !taints.is_empty());
+            *devices.entry((kind.unwrap_or_default(), tainted)).or_insert(0) += 1;
+        }
+        self.metrics.published(self.mirror.len(), &devices);
     }
 
     /// Takes news in.

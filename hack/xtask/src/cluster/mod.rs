@@ -23,7 +23,7 @@ use anyhow::{Result, bail, ensure};
 pub(crate) use self::arguments::Command;
 use self::arguments::Part;
 use self::components::ComponentName;
-pub(crate) use self::preconditions::is_root;
+pub(crate) use self::preconditions::{is_elevated, is_root};
 use self::state::{Cluster, Settings};
 use crate::binaries::Level;
 

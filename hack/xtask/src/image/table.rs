@@ -1,12 +1,12 @@
 //! The images there are, and what each is made of.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use fs_err as fs;
 
-use super::archive::{Entry, Image};
+use super::archive::{Entry, Image, Layer};
+use super::libraries;
 use crate::{binaries, command};
 
 /// Makes one image from files of this machine.
@@ -22,6 +22,8 @@ fn pause() -> Result<Image> {
         entrypoint: vec!["/pause".to_owned()],
         environment: Vec::new(),
         user: "65535:65535".to_owned(),
+        labels: Vec::new(),
+        layer: Layer::Plain,
         entries: vec![Entry::file("pause", 0o755, fs::read(binaries::pause()?)?)],
     })
 }
@@ -39,49 +41,19 @@ fn test() -> Result<Image> {
         entrypoint: vec!["/bin/sh".to_owned()],
         environment: vec!["PATH=/bin".to_owned()],
         user: String::new(),
+        labels: Vec::new(),
+        layer: Layer::Plain,
         entries,
     })
 }
-
-/// Debian's folder for libraries of this machine.
-#[cfg(target_arch = "x86_64")]
-const LIBRARIES: &str = "lib/x86_64-linux-gnu";
-/// Debian's folder for libraries of this machine.
-#[cfg(target_arch = "aarch64")]
-const LIBRARIES: &str = "lib/aarch64-linux-gnu";
-
-/// The dynamic linker, by the name that programs have in them.
-#[cfg(target_arch = "x86_64")]
-const LINKER: (&str, &str) = ("lib64", "ld-linux-x86-64.so.2");
-/// The dynamic linker, by the name that programs have in them.
-#[cfg(target_arch = "aarch64")]
-const LINKER: (&str, &str) = ("lib", "ld-linux-aarch64.so.1");
-
-/// The C library as NVIDIA's programs and the fake NVML need it.
-const GLIBC: [&str; 6] =
-    ["libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libgcc_s.so.1"];
 
 /// What the images of CUDA programs have in common: a C library, in the folders in which a dynamic linker looks, and a
 /// shell. All that is NVIDIA's comes from the node, by CDI.
 fn cuda() -> Result<Image> {
     let mut entries = base("usr/bin")?;
-    let usr = format!("usr/{LIBRARIES}");
-    let (linker_folder, linker) = LINKER;
-    entries.extend([
-        Entry::folder("usr", 0o755),
-        Entry::folder("usr/lib", 0o755),
-        Entry::folder(&usr, 0o755),
-        // As Debian, Ubuntu and Red Hat have it.
-        Entry::link("bin", "usr/bin"),
-        Entry::link("lib", "usr/lib"),
-    ]);
-    if linker_folder != "lib" {
-        entries.push(Entry::folder(linker_folder, 0o755));
-    }
-    entries.push(library(Path::new("/").join(linker_folder).join(linker), linker_folder, linker)?);
-    for name in GLIBC {
-        entries.push(library(Path::new("/").join(LIBRARIES).join(name), &usr, name)?);
-    }
+    // As Debian, Ubuntu and Red Hat have it.
+    entries.push(Entry::link("bin", "usr/bin"));
+    entries.extend(libraries::entries()?);
     Ok(Image {
         reference: "registry.local/cuda:1".to_owned(),
         entrypoint: vec!["/bin/sh".to_owned()],
@@ -91,21 +63,10 @@ fn cuda() -> Result<Image> {
             "NVIDIA_VISIBLE_DEVICES=all".to_owned(),
         ],
         user: String::new(),
+        labels: Vec::new(),
+        layer: Layer::Plain,
         entries,
     })
-}
-
-/// A library of this machine, with the bytes that links lead to.
-fn library(path: PathBuf, folder: &str, name: &str) -> Result<Entry> {
-    let bytes = fs::read(&path).with_context(|| {
-        format!(
-            "the image `cuda` is made of the C library of a Debian system; {} is not there",
-            path.display()
-        )
-    })?;
-    // The folder "lib" is a link to "usr/lib".
-    let folder = if folder == "lib" { "usr/lib" } else { folder };
-    Ok(Entry::file(&format!("{folder}/{name}"), 0o755, bytes))
 }
 
 /// busybox with all its names in a folder, and what every program expects.

@@ -46,6 +46,10 @@ pub(super) fn node(state: &NodeState) -> Tree {
         count => format!("0-{}\n", count - 1),
     };
     tree.file_with_mode(nodes.join("online"), online, 0o444);
+    let cpus = cpu_list::union(&state.numa_cpus);
+    if !cpus.is_empty() {
+        tree.file_with_mode("devices/system/cpu/online", format!("{cpus}\n"), 0o444);
+    }
 
     for gpu in &state.gpus {
         for (depth, bridge) in gpu.bridges.iter().enumerate() {

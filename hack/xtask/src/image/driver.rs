@@ -1,0 +1,179 @@
+//! The product's image: all programs, the C library they are linked with, and nothing else; no shell.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use fs_err as fs;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::archive::{Entry, Image, Layer};
+use super::elf::{self, Glibc};
+use super::{crates, libraries, licences, packages, sbom};
+use crate::steps::ALL_TESTS;
+use crate::{cluster, command, edges};
+
+/// The name by which `cargo xtask image` knows it.
+pub(super) const NAME: &str = "dra-driver";
+
+/// The folder that the programs lie in.
+const PROGRAMS: &str = "usr/bin";
+
+/// The folder that says what is in the image. Scanners know the list by the end of its name.
+const PAPERS: &str = "usr/share/doc/dra-driver";
+
+/// How the programs are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Fast to build, slow and large: for tests.
+    Debug,
+    /// What ships.
+    Dist,
+}
+
+/// A program that the image holds.
+#[derive(Debug)]
+struct Program {
+    name: String,
+    contents: Vec<u8>,
+}
+
+/// The image's name on a test cluster.
+fn reference() -> String {
+    format!("registry.local/{NAME}:{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Builds the programs and makes the image of them.
+pub(super) fn image(build: Build) -> Result<Image> {
+    let root = command::workspace_root()?;
+    let programs = programs(build)?;
+    let needed = check(&programs)?;
+    eprintln!("The programs need glibc {needed} or newer; the image brings its own.");
+    let mut entries = vec![
+        Entry::folder(PROGRAMS, 0o755),
+        Entry::folder("etc", 0o755),
+        // The C library asks this file how names become addresses.
+        Entry::file("etc/nsswitch.conf", 0o644, "hosts: files dns\n"),
+    ];
+    entries.extend(libraries::entries()?);
+    entries.extend(papers(&root, &programs)?);
+    entries.extend(
+        programs
+            .into_iter()
+            .map(|program| Entry::file(&format!("{PROGRAMS}/{}", program.name), 0o755, program.contents)),
+    );
+    Ok(Image {
+        reference: reference(),
+        // There are several programs: a manifest names the one that it means.
+        entrypoint: Vec::new(),
+        environment: vec![format!("PATH=/{PROGRAMS}")],
+        user: String::new(),
+        labels: labels(),
+        layer: match build {
+            Build::Debug => Layer::Plain,
+            Build::Dist => Layer::Compressed,
+        },
+        entries,
+    })
+}
+
+/// What is in the image, and under which licences.
+fn papers(root: &Path, programs: &[Program]) -> Result<Vec<Entry>> {
+    let names: Vec<String> = programs.iter().map(|program| program.name.clone()).collect();
+    let crates = crates::of(root, &names)?;
+    let files = libraries::files();
+    let packages = packages::owners(files.iter().map(PathBuf::as_path))?;
+    let hash = |program: &Program| (program.name.clone(), format!("{:x}", Sha256::digest(&program.contents)));
+    let list = sbom::list(&sbom::Contents {
+        image: (NAME, env!("CARGO_PKG_VERSION")),
+        programs: &programs.iter().map(hash).collect::<Vec<_>>(),
+        crates: &crates,
+        rust: &rust_version()?,
+        packages: &packages,
+        system: &packages::system()?,
+    });
+    let own = root.join("LICENSE");
+    let file = |name: &str, contents: Vec<u8>| Entry::file(&format!("{PAPERS}/{name}"), 0o644, contents);
+    let mut entries = vec![
+        Entry::folder("usr/share", 0o755),
+        Entry::folder("usr/share/doc", 0o755),
+        Entry::folder(PAPERS, 0o755),
+        file("LICENSE", fs::read(&own)?),
+        file("licenses-of-crates.txt", licences::text(&own, crates.values())?.into_bytes()),
+        file("licenses-of-rust-std.html", licences::standard_library()?),
+        file("sbom.cdx.json", format!("{list:#}\n").into_bytes()),
+    ];
+    entries.extend(packages::entries(&packages)?);
+    Ok(entries)
+}
+
+/// The version of the compiler that builds the programs.
+fn rust_version() -> Result<String> {
+    let text = command::output(Command::new("rustc").arg("--version"))?;
+    let version = text.split_whitespace().nth(1).context("`rustc --version` names no version")?;
+    Ok(version.to_owned())
+}
+
+fn labels() -> Vec<(&'static str, String)> {
+    vec![
+        ("org.opencontainers.image.title", NAME.to_owned()),
+        (
+            "org.opencontainers.image.description",
+            "Kubernetes DRA driver for NVIDIA H100 and H200 GPUs: all programs".to_owned(),
+        ),
+        ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION").to_owned()),
+        (
+            "org.opencontainers.image.licenses",
+            "Apache-2.0 AND LGPL-2.1-or-later AND GPL-3.0-or-later WITH GCC-exception-3.1".to_owned(),
+        ),
+    ]
+}
+
+/// Builds the programs that ship and reads them.
+fn programs(build: Build) -> Result<Vec<Program>> {
+    let names = edges::shipped_programs()?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--locked"]);
+    let profile = match build {
+        Build::Debug => {
+            // As the tests build: for these packages alone, and also without any test, cargo would build the
+            // dependencies again, with fewer features.
+            cargo.args(["--workspace", ALL_TESTS, "--test=pods"]);
+            cargo.args(names.iter().map(|name| format!("--bin={name}")));
+            "debug"
+        }
+        Build::Dist => {
+            cargo.arg("--profile=dist").args(names.iter().map(|name| format!("--package={name}")));
+            "dist"
+        }
+    };
+    // As root this runs a second time, to import what was built as the user.
+    if !cluster::is_elevated() {
+        command::run_aside(&mut cargo)?;
+    }
+    let folder = target_folder()?.join(profile);
+    let read = |name: String| Ok(Program { contents: fs::read(folder.join(&name))?, name });
+    names.into_iter().map(read).collect()
+}
+
+/// The folder that cargo builds into.
+pub(super) fn target_folder() -> Result<PathBuf> {
+    let metadata =
+        command::output(Command::new("cargo").args(["metadata", "--format-version=1", "--no-deps"]))?;
+    let metadata: Value = serde_json::from_str(&metadata).context("`cargo metadata` printed no JSON")?;
+    let folder = metadata["target_directory"].as_str().context("`cargo metadata` names no target folder")?;
+    Ok(Path::new(folder).to_owned())
+}
+
+/// Checks that the programs find their libraries in the image; returns the oldest C library they all run on.
+fn check(programs: &[Program]) -> Result<Glibc> {
+    let mut newest = Glibc::default();
+    for Program { name, contents } in programs {
+        let needs = elf::needs(contents).with_context(|| format!("cannot tell what {name} needs"))?;
+        let missing: Vec<&String> = needs.libraries.iter().filter(|name| !libraries::has(name)).collect();
+        ensure!(missing.is_empty(), "{name} is linked with {missing:?}, which the image has not");
+        newest = newest.max(needs.glibc);
+    }
+    Ok(newest)
+}

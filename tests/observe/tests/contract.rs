@@ -1,0 +1,172 @@
+//! What dashboards, rules and documentation name is what the programs export, and the other way round.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dra_driver::node::State;
+use dra_kubelet_plugin::metrics::Reason;
+use dra_kubelet_plugin::metrics::list::{Entry, Kind, METRICS};
+use observe::promql::{self, Named};
+use observe::rules::Rule;
+use observe::{dashboards, repository, rules};
+
+/// Labels that Prometheus has from its configuration.
+const ATTACHED: [&str; 2] = ["cluster", "node"];
+
+/// The names of the series that the programs export, each with its metric.
+fn exported() -> BTreeMap<String, Entry> {
+    let mut exported = BTreeMap::new();
+    for entry in METRICS {
+        let endings: &[&str] =
+            if entry.kind == Kind::Histogram { &["_bucket", "_count", "_sum"] } else { &[""] };
+        exported.extend(endings.iter().map(|ending| (format!("{}{ending}", entry.name), entry)));
+    }
+    exported
+}
+
+fn recorded() -> BTreeSet<String> {
+    rules::all().unwrap().into_iter().filter_map(|rule| rule.record).collect()
+}
+
+/// Every expression that users get, and where it stands.
+fn expressions() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for dashboard in dashboards::all().unwrap() {
+        all.extend(
+            dashboard.queries().map(|q| (format!("{}/{}/{}", q.dashboard, q.panel, q.letter), q.expression)),
+        );
+        for variable in dashboard.variables().filter(|variable| variable["type"] == "query") {
+            let query = variable["query"]["query"].as_str().unwrap();
+            let inner = query.strip_prefix("label_values(").unwrap();
+            let (selector, _) = inner.rsplit_once(',').unwrap();
+            all.push((format!("{}/${}", dashboard.name, variable["name"]), selector.to_owned()));
+        }
+    }
+    for rule in rules::all().unwrap() {
+        all.push((rule.alert.or(rule.record).unwrap(), rule.expr));
+    }
+    for page in ["docs/observability.md", "docs/reference/metrics.md"] {
+        let recipes = recipes(page);
+        assert!(!recipes.is_empty(), "{page} has no recipe");
+        all.extend(recipes.into_iter().map(|recipe| (page.to_owned(), recipe)));
+    }
+    all
+}
+
+/// The blocks of PromQL on a page.
+fn recipes(page: &str) -> Vec<String> {
+    let text = fs_err::read_to_string(repository().join(page)).unwrap();
+    let blocks = text.split("```promql\n").skip(1);
+    blocks.map(|rest| rest.split("```").next().unwrap().trim().to_owned()).collect()
+}
+
+fn named(place: &str, expression: &str) -> Named {
+    promql::named(expression).unwrap_or_else(|error| panic!("{place}: {error}\n{expression}"))
+}
+
+#[test]
+fn every_metric_that_is_used_is_exported() {
+    let (exported, recorded) = (exported(), recorded());
+    // Of other programs, on the page about joining them.
+    let foreign = ["DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_PROF_GR_ENGINE_ACTIVE"];
+    for (place, expression) in expressions() {
+        for selector in named(&place, &expression).selectors {
+            let metric = selector.metric.as_str();
+            if recorded.contains(metric) || (place.starts_with("docs/") && foreign.contains(&metric)) {
+                continue;
+            }
+            let entry = exported.get(metric).unwrap_or_else(|| panic!("{place}: nothing exports {metric}"));
+            for (label, _, value) in selector.matchers {
+                let known = entry.labels.contains(&label.as_str())
+                    || ATTACHED.contains(&label.as_str())
+                    || label == "driver"
+                    || (label == "le" && metric.ends_with("_bucket"));
+                assert!(known, "{place}: {metric} has no label {label}");
+                assert_known_value(&place, &label, &value);
+            }
+        }
+    }
+}
+
+/// Values of labels that are a closed list.
+fn assert_known_value(place: &str, label: &str, value: &str) {
+    let known: Vec<&str> = match label {
+        "state" => State::ALL.into_iter().map(State::as_str).collect(),
+        "reason" => Reason::ALL.into_iter().map(|(reason, _)| reason.as_str()).collect(),
+        "class" => vec!["application", "reset", "reboot", "lost", "unknown"],
+        "phase" => vec!["total", "get_claim", "wait", "effects"],
+        "outcome" => vec!["ok", "error"],
+        "tainted" => vec!["true", "false"],
+        _ => return,
+    };
+    for value in value.split('|') {
+        assert!(known.contains(&value), "{place}: no metric has {label}=\"{value}\"");
+    }
+}
+
+#[test]
+fn series_are_grouped_and_joined_by_labels_that_exist() {
+    let mut known: BTreeSet<&str> = METRICS.iter().flat_map(|entry| entry.labels.iter().copied()).collect();
+    known.extend(ATTACHED);
+    known.extend(["driver", "le"]);
+    for (place, expression) in expressions().iter().filter(|(place, _)| !place.starts_with("docs/")) {
+        for label in named(place, expression).labels {
+            assert!(known.contains(label.as_str()), "{place}: no metric has the label {label}");
+        }
+    }
+}
+
+#[test]
+fn every_exported_metric_is_documented_and_shown() {
+    let page = fs_err::read_to_string(repository().join("docs/reference/metrics.md")).unwrap();
+    let documented: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `dra_")?.split('`').next()).collect();
+    let wanted: BTreeSet<&str> =
+        METRICS.iter().map(|entry| entry.name.strip_prefix("dra_").unwrap()).collect();
+    assert_eq!(documented, wanted);
+
+    let mut shown = BTreeSet::new();
+    for (place, expression) in expressions().iter().filter(|(place, _)| !place.starts_with("docs/")) {
+        shown.extend(named(place, expression).selectors.into_iter().map(|selector| selector.metric));
+    }
+    for entry in METRICS {
+        let used = exported().iter().any(|(series, of)| of.name == entry.name && shown.contains(series));
+        // It counts slices, of which users know nothing; DRASliceMissing counts devices.
+        let unused = ["dra_slices_published"];
+        assert_ne!(used, unused.contains(&entry.name), "{} in dashboards and rules", entry.name);
+    }
+}
+
+fn alerts() -> Vec<Rule> {
+    rules::all().unwrap().into_iter().filter(|rule| rule.alert.is_some()).collect()
+}
+
+#[test]
+fn every_alert_says_how_bad_it_is_and_what_to_do() {
+    let folder = repository().join("docs/runbooks");
+    let mut pages: BTreeSet<String> = fs_err::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "README.md")
+        .collect();
+    let index = fs_err::read_to_string(folder.join("README.md")).unwrap();
+    for rule in alerts() {
+        let alert = rule.alert.unwrap();
+        let severity = rule.labels["severity"].as_str();
+        assert!(["critical", "warning", "info"].contains(&severity), "{alert}: {severity}");
+        for annotation in ["summary", "description"] {
+            assert!(rule.annotations[annotation].len() > 20, "{alert}: {annotation}");
+        }
+        let file = format!("{alert}.md");
+        assert_eq!(rule.annotations["runbook_url"], format!("https://runbooks.example/dra-driver/{file}"));
+        assert!(pages.remove(&file), "{alert} has no page in docs/runbooks");
+        let page = fs_err::read_to_string(folder.join(&file)).unwrap();
+        assert!(page.starts_with(&format!("# {alert}\n")), "{file}: the title");
+        for heading in ["## What it means", "## What to do"] {
+            assert!(page.contains(heading), "{file} lacks '{heading}'");
+        }
+        assert!(index.contains(&format!("| [{alert}]({file}) | {severity} |")), "{alert} in the index");
+    }
+    assert!(pages.is_empty(), "pages about no alert: {pages:?}");
+}
