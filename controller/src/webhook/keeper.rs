@@ -150,7 +150,8 @@ impl Keeper {
                 told_before: kept.is_some() && self.told_before == kept,
             };
             match (next(&seen), kept) {
-                (Next::Make, former) => self.make(secret, former.as_ref()).await?,
+                // Clients go on checking what they are shown, also where the Secret has lost it.
+                (Next::Make, former) => self.make(secret, former.as_ref().or(shown.as_ref())).await?,
                 (Next::Show, Some(kept)) => self.show(kept),
                 (Next::Tell, Some(kept)) => self.tell(&configuration?, &kept).await?,
                 (_, kept) => {

@@ -14,7 +14,7 @@ use crate::{command, image, prometheus};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 11] = [
+const INSIDE: [&str; 12] = [
     "--test=pods",
     "--test=gpu_pods",
     "--test=image",
@@ -26,6 +26,7 @@ const INSIDE: [&str; 11] = [
     "--test=events",
     "--test=crashes",
     "--test=uninstall",
+    "--test=webhook",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
 const EVERYWHERE: usize = 3;
