@@ -28,31 +28,33 @@ fail() {
     exit 2
 }
 
-# The value of the option $1, which is $3 when there are at least $2 = 2 words.
-value() {
-    [[ $2 -ge 2 ]] || fail "$1 needs a value"
-    printf '%s' "$3"
-}
-
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mode='' from='' to='' tool='' dry_run=false images="$here/images.txt"
 
 while [[ $# -gt 0 ]]; do
     case $1 in
-        copy | save | push) mode=$1 && shift ;;
-        --from) from=$(value "$1" $# "${2-}") && shift 2 ;;
-        --to) to=$(value "$1" $# "${2-}") && shift 2 ;;
-        --images) images=$(value "$1" $# "${2-}") && shift 2 ;;
-        --tool) tool=$(value "$1" $# "${2-}") && shift 2 ;;
-        --dry-run) dry_run=true && shift ;;
+        copy | save | push) mode=$1 ;;
+        --dry-run) dry_run=true ;;
         -h | --help) usage && exit 0 ;;
+        --from | --to | --images | --tool)
+            [[ $# -ge 2 ]] || fail "$1 needs a value"
+            case $1 in
+                --from) from=$2 ;;
+                --to) to=$2 ;;
+                --images) images=$2 ;;
+                --tool) tool=$2 ;;
+            esac
+            shift
+            ;;
         *) fail "unknown argument $1; see mirror.sh --help" ;;
     esac
+    shift
 done
 
 [[ -n $mode ]] || fail "say what to do: copy, save or push; see mirror.sh --help"
 [[ -n $from ]] || fail "$mode needs --from"
 [[ -n $to ]] || fail "$mode needs --to"
+from=${from%/} to=${to%/}
 [[ -r $images ]] || fail "cannot read the list of images $images (--images)"
 
 if [[ -z $tool ]]; then

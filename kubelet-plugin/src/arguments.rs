@@ -60,6 +60,11 @@ pub struct RunOptions {
     #[arg(long, env = "DAEMON_SET")]
     pub daemon_set: Option<ObjectName>,
 
+    /// The node's label that asks the driver to keep away from the GPUs while it has another value than "true"; empty
+    /// for none. The file "yield" in the driver's state folder asks for the same.
+    #[arg(long, env = "YIELD_LABEL", default_value = "nvidia.com/gpu.deploy.dra-driver")]
+    pub yield_label: String,
+
     /// The kubelet's folder of registration sockets.
     #[arg(long, env = "KUBELET_REGISTRY", default_value = "/var/lib/kubelet/plugins_registry")]
     pub kubelet_registry: PathBuf,

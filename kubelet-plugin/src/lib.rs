@@ -7,6 +7,7 @@
 //! ```
 
 pub mod arguments;
+mod backoff;
 pub mod claims;
 pub mod driver_files;
 pub mod inspect;
@@ -18,3 +19,4 @@ pub mod publish;
 pub mod removal;
 pub mod run;
 pub mod state;
+pub mod yielding;

@@ -224,6 +224,7 @@ pub struct Metrics {
     claims: Gauge<u64, AtomicU64>,
     devices: Gauge<u64, AtomicU64>,
     slices: Gauge<u64, AtomicU64>,
+    yielding: Gauge<u64, AtomicU64>,
     faults: Table,
     claim_info: Table,
     figures: figures::Tables,
@@ -281,6 +282,7 @@ impl Metrics {
             gauge
         };
         let (claims, devices, slices) = (gauge(list::CLAIMS), gauge(list::DEVICES), gauge(list::SLICES));
+        let yielding = gauge(list::YIELDING);
 
         let mut table = |entry: list::Entry| Table::register(&mut registry, entry);
         table(list::BUILD).show(BTreeMap::from([(vec![("version", version.to_owned())], 1.0)]));
@@ -300,6 +302,7 @@ impl Metrics {
             claims,
             devices,
             slices,
+            yielding,
             faults,
             claim_info,
             figures,
@@ -382,6 +385,7 @@ impl Metrics {
 
     /// What the node has now, and what is wrong with it.
     pub fn view(&self, pool: &str, view: &View) {
+        self.yielding.set(u64::from(view.yielding.is_some()));
         let mut known = self.known();
         known.uuids = view
             .inventory

@@ -10,6 +10,7 @@ use dra_runtime::admin::{self, Admin};
 use dra_runtime::{client, events};
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +21,7 @@ use crate::kubelet::{self, Link};
 use crate::metrics::Metrics;
 use crate::node::{self, Node, report};
 use crate::removal::{Folders, Removal};
-use crate::{driver_files, owner, publish};
+use crate::{driver_files, owner, publish, yielding};
 
 /// Threads of the runtime: it only waits; files and NVML have threads of their own.
 const THREADS: usize = 2;
@@ -100,7 +101,8 @@ impl Plugin {
             Ok(count) => metrics.vcpus(count),
             Err(error) => tracing::warn!(error, "the node's CPUs are not counted: dra_node_vcpus is absent"),
         }
-        let settings = node::Settings { roots, gpu_timeout: options.gpu_timeout };
+        let (asked, asked_to_yield) = watch::channel(None);
+        let settings = node::Settings { roots, gpu_timeout: options.gpu_timeout, asked_to_yield };
         let node = Node::start(settings, metrics.clone(), end.clone())?;
 
         let user_agent = concat!("dra-kubelet-plugin/", env!("CARGO_PKG_VERSION"));
@@ -109,6 +111,12 @@ impl Plugin {
         tasks.spawn(events::run(client.clone(), queue, driver.clone(), node_name.clone(), end.clone()));
 
         let state = options.state_root.join(&driver);
+        let settings = yielding::Settings {
+            node: node_name.clone(),
+            label: Some(options.yield_label.clone()).filter(|label| !label.is_empty()),
+            file: state.join("yield"),
+        };
+        tasks.spawn(yielding::follow(client.clone(), settings, asked, end.clone()));
         let owns = owner::start(&state, end.clone())?;
         let files = DriverFiles::new(
             cdi::Roots {

@@ -19,6 +19,7 @@ use fake_node::inject::{GpuSelector, Injection};
 use fake_node::model::{Effect, Process};
 use fake_node::node::LibraryFile;
 use fake_node::{CreateOptions, Description};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Keeps a broken test from hanging.
@@ -34,6 +35,7 @@ const DEVICE: &str = "gpu-0000-52-00-0";
 struct Watched {
     fake: fake_node::Node,
     node: Node,
+    ask: watch::Sender<Option<String>>,
     cancel: CancellationToken,
     _folder: tempfile::TempDir,
 }
@@ -55,9 +57,10 @@ impl Watched {
         prepare(&fake);
         let roots = Roots { driver: fake.driver_root(), sysfs: fake.sysfs(), procfs: fake.procfs() };
         let cancel = CancellationToken::new();
-        let settings = Settings { roots, gpu_timeout: Duration::from_secs(3) };
+        let (ask, asked_to_yield) = watch::channel(None);
+        let settings = Settings { roots, gpu_timeout: Duration::from_secs(3), asked_to_yield };
         let node = Node::start(settings, Metrics::default(), cancel.clone()).unwrap();
-        Self { fake, node, cancel, _folder: folder }
+        Self { fake, node, ask, cancel, _folder: folder }
     }
 
     fn inject(&self, injection: &Injection) {
@@ -330,6 +333,64 @@ async fn a_driver_that_goes_and_comes_back_is_noticed() {
     assert_eq!(shown(&view, DEVICE), Vec::<String>::new());
     watched.xid(119);
     watched.faults(&["reset xid-119"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nvml_is_closed_while_somebody_asks_for_that_and_then_asked_anew() {
+    let mut watched = Watched::new().await;
+    watched.xid(95);
+    watched.faults(&["reset xid-95"]).await;
+    let began = Instant::now();
+    watched.ask.send_replace(Some("the driver is exchanged".into()));
+    let view = watched.seen("keeping away", |view| view.yielding.is_some()).await;
+    assert!(began.elapsed() < PROMISED, "{:?}", began.elapsed());
+    assert_eq!(view.without_nvml.as_deref(), Some("the driver is exchanged"));
+    // They are shown as they were.
+    others_are_well(&view);
+    assert_eq!(shown(&view, DEVICE), ["reset xid-95"]);
+    let calls = watched.fake.calls();
+    let last = calls.last().unwrap();
+    assert_eq!((last.function, last.returned), ("nvmlShutdown", Some(0)), "{calls:?}");
+    let Err(NodeError::NoNvml { reason }) = ask_processes(&watched, DEVICE).await else {
+        panic!("NVML is closed");
+    };
+    assert_eq!(reason, "the driver is exchanged");
+
+    // Even what would wake the monitor does not.
+    watched.fake.unload_driver().unwrap();
+    watched.fake.load_driver(Some("570.172.08")).unwrap();
+    let after = last.number + 1;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(watched.fake.calls_since(after), []);
+
+    watched.ask.send_replace(None);
+    let view = watched.seen("the GPUs", |view| view.without_nvml.is_none()).await;
+    assert_eq!(view.yielding, None);
+    assert_eq!(view.epoch.driver_version.as_deref(), Some("570.172.08"));
+    others_are_well(&view);
+    assert_eq!(shown(&view, DEVICE), Vec::<String>::new(), "the new driver has initialised it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nvml_is_not_even_opened_while_somebody_asks_for_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let description = Description::builtin("hgx-h100-8").unwrap();
+    let fake = fake_node::Node::create(&description, &folder.path().join("node"), &CreateOptions::default())
+        .unwrap();
+    let roots = Roots { driver: fake.driver_root(), sysfs: fake.sysfs(), procfs: fake.procfs() };
+    let cancel = CancellationToken::new();
+    let (ask, asked_to_yield) = watch::channel(Some("not now".to_owned()));
+    let settings = Settings { roots, gpu_timeout: Duration::from_secs(3), asked_to_yield };
+    let node = Node::start(settings, Metrics::default(), cancel.clone()).unwrap();
+    let mut changes = node.changes();
+    let kept_away = tokio::time::timeout(LATE, changes.wait_for(|view| view.yielding.is_some())).await;
+    let view = kept_away.expect("it keeps away").unwrap().clone();
+    assert!(!view.was_asked(), "no GPUs means nothing yet");
+    assert_eq!(fake.calls(), []);
+    ask.send_replace(None);
+    let came = changes.wait_for(|view| view.inventory.gpus.len() == 8 && view.yielding.is_none());
+    tokio::time::timeout(LATE, came).await.expect("the GPUs come").unwrap();
+    cancel.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread")]

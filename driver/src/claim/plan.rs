@@ -9,7 +9,7 @@ use crate::cdi;
 use crate::config::Settings;
 use crate::health::Class;
 use crate::inventory::Gpu;
-use crate::node::View;
+use crate::node::{View, Yielding};
 
 /// What is to be done for a claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,9 @@ impl Plan {
 }
 
 fn planned(asked: &Asked, view: &View) -> Result<PlannedDevice, Cause> {
+    if let Some(Yielding { reason, .. }) = &view.yielding {
+        return Err(Cause::Yielding { reason: reason.clone() });
+    }
     let device = asked.device.clone();
     let Some(gpu) = view.gpu(&device) else {
         return Err(match &view.without_nvml {
@@ -227,6 +230,10 @@ mod tests {
         });
         let mut no_nvml = view(vec![]);
         no_nvml.without_nvml = Some("no driver; install it".to_owned());
+        let mut yielding = view(vec![gpu()]);
+        yielding.yielding =
+            Some(Yielding { reason: "ask the admin".to_owned(), since: Timestamp::UNIX_EPOCH });
+        let kept_away = "the driver keeps away from this node's GPUs: ask the admin".to_owned();
         let mut sick_and_unusable = sick(&[Class::Lost]);
         sick_and_unusable.inventory.gpus = vec![unusable.clone()];
         let fault = |class: &str| {
@@ -245,6 +252,8 @@ mod tests {
             ("no NVML", no_nvml, Exclusive, &[], {
                 "nothing is known of this node's GPUs: no driver; install it".to_owned()
             }),
+            ("yielding", yielding.clone(), Exclusive, &Class::ALL, kept_away.clone()),
+            ("yielding, administrator", yielding, Admin, &Class::ALL, kept_away),
             (
                 "unusable",
                 told_why.clone(),

@@ -29,6 +29,12 @@ pub enum Cause {
         /// Why, with what to do.
         reason: String,
     },
+    /// The driver was asked to keep away from the GPUs.
+    #[error("the driver keeps away from this node's GPUs: {reason}")]
+    Yielding {
+        /// Who asked for it and how it ends.
+        reason: String,
+    },
     /// There is no such GPU.
     #[error("its GPU is gone from this node; delete the pod, and look after the GPU")]
     Gone,
@@ -134,6 +140,7 @@ impl Refusal {
     pub fn may_pass(&self) -> bool {
         match &*self.cause {
             Cause::NoNvml { .. }
+            | Cause::Yielding { .. }
             | Cause::Gone
             | Cause::Unusable { .. }
             | Cause::Node(_)

@@ -15,7 +15,7 @@ use k8s_openapi::api::resource::v1::Device;
 use crate::inventory::Gpu;
 use crate::node::View;
 
-/// What to do with devices that have a fault.
+/// What to do with devices that have a fault, or that the driver keeps away from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Faulty {
     /// They are published with a taint.
@@ -40,11 +40,13 @@ pub fn devices(driver: &str, view: &View, faulty: Faulty) -> Vec<Device> {
     gpus.into_iter().filter_map(|gpu| device(driver, view, gpu, faulty)).collect()
 }
 
-/// None for a GPU without a name, or with a fault where those are left out.
+/// None for a GPU without a name, or that needs a taint where such are left out.
 fn device(driver: &str, view: &View, gpu: &Gpu, faulty: Faulty) -> Option<Device> {
     let name = gpu.name.clone()?;
-    let taint = taint::of_faults(driver, view.faults_of(&name));
-    if taint.is_some() && faulty == Faulty::LeftOut {
+    let of_faults = taint::of_faults(driver, view.faults_of(&name));
+    let of_yielding = view.yielding.as_ref().map(|yielding| taint::of_yielding(driver, yielding));
+    let taints: Vec<_> = of_faults.into_iter().chain(of_yielding).collect();
+    if !taints.is_empty() && faulty == Faulty::LeftOut {
         return None;
     }
     Some(Device {
@@ -52,7 +54,7 @@ fn device(driver: &str, view: &View, gpu: &Gpu, faulty: Faulty) -> Option<Device
         attributes: Some(attribute::attributes(&view.inventory, gpu)),
         // The API server stores no empty map.
         capacity: Some(attribute::capacities(gpu)).filter(|known| !known.is_empty()),
-        taints: taint.map(|taint| vec![taint]),
+        taints: Some(taints).filter(|taints| !taints.is_empty()),
         ..Device::default()
     })
 }

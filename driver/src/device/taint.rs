@@ -4,6 +4,7 @@ use k8s_openapi::api::resource::v1::{DeviceTaint, DeviceToleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::health::Fault;
+use crate::node::Yielding;
 
 /// The effect of our taints: no new claim gets the device, and pods that have it go on.
 const NO_SCHEDULE: &str = "NoSchedule";
@@ -12,6 +13,23 @@ const NO_SCHEDULE: &str = "NoSchedule";
 #[must_use]
 pub fn fault_key(driver: &str) -> String {
     format!("{driver}/fault")
+}
+
+/// The key of the taint of devices that the driver was asked to keep away from.
+#[must_use]
+pub fn yielding_key(driver: &str) -> String {
+    format!("{driver}/yielding")
+}
+
+/// The taint of a node's devices while the driver keeps away from them.
+#[must_use]
+pub fn of_yielding(driver: &str, yielding: &Yielding) -> DeviceTaint {
+    DeviceTaint {
+        key: yielding_key(driver),
+        value: None,
+        effect: NO_SCHEDULE.to_owned(),
+        time_added: Some(Time(yielding.since)),
+    }
 }
 
 /// The taint of a device with these faults: that of the worst. None if there are none.

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use jiff::Timestamp;
-use k8s_openapi::api::resource::v1::DeviceAttribute;
+use k8s_openapi::api::resource::v1::{DeviceAttribute, DeviceTaint};
 
 use super::attribute::{ATTRIBUTES, CAPACITIES, MOST_BYTES, MOST_PER_DEVICE, documentation};
 use super::*;
@@ -11,6 +11,7 @@ use crate::inventory::{
     Ecc, Inventory, Memory, Mig, Neighbour, NvLink, NvLinkRemote, NvLinkRemoteKind, Pci, PciAddress, Version,
     Versions, Via,
 };
+use crate::node::Yielding;
 
 const DRIVER: &str = "gpu.example.com";
 
@@ -92,6 +93,29 @@ fn an_h100_has_the_values_that_the_documentation_shows() {
     }
     assert_eq!(attributes.len() + capacity.len(), ATTRIBUTES.len() + CAPACITIES.len());
     assert_eq!(device.taints, None);
+}
+
+#[test]
+fn devices_that_the_driver_keeps_away_from_are_tainted_besides_their_faults() {
+    let since = Timestamp::from_second(1_700_000_000).unwrap();
+    let mut view = view(vec![h100(0x1b, Some(0)), h100(0x43, Some(0))]);
+    view.yielding = Some(Yielding { reason: "the driver is exchanged".into(), since });
+    view.faults.insert("gpu-0000-1b-00-0".into(), vec![fault(Class::Reset)]);
+    let taints = |faulty| {
+        let devices = devices(DRIVER, &view, faulty).into_iter();
+        let taint = |taint: DeviceTaint| format!("{}={:?}:{}", taint.key, taint.value, taint.effect);
+        let shown = devices
+            .map(|device| (device.name, device.taints.into_iter().flatten().map(taint).collect::<Vec<_>>()));
+        shown.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let fault = format!("{DRIVER}/fault=Some(\"reset\"):NoSchedule");
+    let yielding = format!("{DRIVER}/yielding=None:NoSchedule");
+    let wanted = [
+        ("gpu-0000-1b-00-0".to_owned(), vec![fault, yielding.clone()]),
+        ("gpu-0000-43-00-0".to_owned(), vec![yielding]),
+    ];
+    assert_eq!(taints(Faulty::Tainted), wanted.into());
+    assert_eq!(taints(Faulty::LeftOut), [].into());
 }
 
 /// The names under which NVIDIA's driver 25.8 publishes a whole GPU, and upstream's standard attributes.

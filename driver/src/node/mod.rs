@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::health::Fault;
@@ -32,6 +33,18 @@ pub struct View {
     pub epoch: Epoch,
     /// Why NVML cannot be used, for people, with what to do. None when it can.
     pub without_nvml: Option<String>,
+    /// The driver was asked to keep away from the GPUs, which are shown as they were.
+    pub yielding: Option<Yielding>,
+}
+
+/// A time for which the driver keeps away from the GPUs, for example while NVIDIA's driver is exchanged. NVML is closed
+/// then, and no device node is held open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Yielding {
+    /// Who asked for it and how it ends, for people.
+    pub reason: String,
+    /// Since when, in whole seconds.
+    pub since: Timestamp,
 }
 
 /// As long as this is the same, hardware that was configured is still configured.

@@ -12,7 +12,8 @@ pub enum State {
     Usable,
     /// It has a fault.
     Faulty,
-    /// NVML lists it, but does not say enough of it, or something is wrong with it that is no fault of the GPU.
+    /// NVML lists it, but does not say enough of it, something is wrong with it that is no fault of the GPU, or the
+    /// driver was asked to keep away from it.
     Unusable,
     /// The PCI bus has it, and NVML does not list it.
     Unlisted,
@@ -48,8 +49,8 @@ pub fn states(view: &View) -> BTreeMap<State, usize> {
         let faulty = gpu.name.as_deref().is_some_and(|name| !view.faults_of(name).is_empty());
         let state = match (faulty, gpu.usable) {
             (true, _) => State::Faulty,
-            (false, true) => State::Usable,
-            (false, false) => State::Unusable,
+            (false, true) if view.yielding.is_none() => State::Usable,
+            (false, _) => State::Unusable,
         };
         *counts.entry(state).or_default() += 1;
     }

@@ -137,7 +137,7 @@ impl NodeContext {
         NodeFacts {
             driver_version: raw::driver_version(self.nvml()),
             nvml_version: raw::nvml_version(self.nvml()),
-            cuda_version: self.nvml().sys_cuda_driver_version().into(),
+            cuda_version: raw::cuda_driver_version(self.nvml()).into(),
         }
     }
 }

@@ -121,6 +121,22 @@ pub(super) fn nvml_version(nvml: &Nvml) -> Reading<Text> {
     })
 }
 
+/// Version of CUDA that the driver serves, such as 12040.
+///
+/// The newer of two functions asks libcuda, which it finds only where the dynamic loader does: not in a container that
+/// has the driver in a folder of its own. The older one then answers with the version that the driver came with.
+pub(super) fn cuda_driver_version(nvml: &Nvml) -> Result<i32, NvmlError> {
+    let version = nvml.sys_cuda_driver_version();
+    if !matches!(version, Err(NvmlError::LibraryNotFound)) {
+        return version;
+    }
+    let function = symbol(&nvml.lib().nvmlSystemGetCudaDriverVersion)?;
+    let mut version = 0;
+    // SAFETY: the place has room for the number.
+    nvml_try(unsafe { function(&raw mut version) })?;
+    Ok(version)
+}
+
 /// The raw calls on one GPU.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RawGpu<'a> {

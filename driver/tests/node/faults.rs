@@ -124,6 +124,23 @@ fn a_gpu_that_hangs_at_the_first_look_is_found_by_elimination() {
 }
 
 #[test]
+fn the_cuda_version_is_known_without_libcuda() {
+    /// `NVML_ERROR_LIBRARY_NOT_FOUND`: what NVML says in a container that has the driver's root mounted elsewhere.
+    const LIBRARY_NOT_FOUND: u32 = 12;
+    let fake = Fake::new("hgx-h100-8");
+    fake.inject(&Injection::Fault {
+        call: "nvmlSystemGetCudaDriverVersion_v2".into(),
+        gpu: None,
+        after: 0,
+        times: None,
+        effect: Effect::Fail(LIBRARY_NOT_FOUND),
+    });
+    let inventory = fake.inventory();
+    assert_eq!(inventory.versions.cuda.unwrap().semantic.to_string(), "12.4.0");
+    assert_eq!(inventory.problems, []);
+}
+
+#[test]
 fn one_failing_call_costs_one_value() {
     // Function, the field that it fills, whether the GPU can be used without.
     let cases = [

@@ -14,7 +14,7 @@ use crate::{command, image, prometheus};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 12] = [
+const INSIDE: [&str; 13] = [
     "--test=pods",
     "--test=gpu_pods",
     "--test=image",
@@ -26,6 +26,7 @@ const INSIDE: [&str; 12] = [
     "--test=events",
     "--test=crashes",
     "--test=uninstall",
+    "--test=chart",
     "--test=webhook",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
@@ -70,7 +71,8 @@ impl Pairing {
     }
 }
 
-/// Provides upstream's programs, the images and the recording plugin; with `long`, of all releases.
+/// Provides upstream's programs, the images and the recording plugin; with `long`, of all releases. Looks at what our own
+/// programs need, too.
 pub(crate) fn programs(long: bool) -> Result<()> {
     binaries::provide(&DEFAULT.wanted(), &Source::CacheOrBuild)?;
     if long {
@@ -79,6 +81,7 @@ pub(crate) fn programs(long: bool) -> Result<()> {
         }
     }
     image::provide()?;
+    image::check_oldest_glibc()?;
     let go = Go::find()?;
     let modules = Path::new("hack/cluster");
     let output = recording_plugin()?;

@@ -10,10 +10,12 @@ use fs_err as fs;
 
 use crate::setup::{self, Need};
 use crate::summary::{Count, Outcome, Report, Summary};
-use crate::{clients, command, demo, e2e, edges, prometheus};
+use crate::{binaries, clients, command, demo, e2e, edges, prometheus};
 
 /// Also the tests that need what the set-up fetched.
 pub(crate) const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients,observe/promtool";
+/// The variable that names helm to the tests of the chart.
+const HELM: &str = "DRA_HELM";
 
 /// A step of `cargo xtask test`, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -184,7 +186,7 @@ fn tests(long: bool) -> (Result<()>, Count) {
         let mut cargo = Command::new("cargo");
         // The tests of e2e need clusters; they have steps of their own.
         cargo.args(["test", "--workspace", "--exclude=e2e", "--no-fail-fast", ALL_TESTS]);
-        cargo.envs(clients.environment());
+        cargo.envs(clients.environment()).env(HELM, binaries::helm()?);
         cargo.envs(prometheus::ensure()?);
         if long {
             cargo.args(["--", "--include-ignored"]);

@@ -67,7 +67,7 @@ impl Failure {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Refused(refusal) => match &*refusal.cause {
-                Cause::NoNvml { .. } | Cause::Unseen { .. } => Reason::Nvml,
+                Cause::NoNvml { .. } | Cause::Yielding { .. } | Cause::Unseen { .. } => Reason::Nvml,
                 Cause::Gone | Cause::Replaced { .. } | Cause::Unusable { .. } => Reason::DeviceGone,
                 Cause::Fault { .. } => Reason::DeviceFault,
                 Cause::Node(_) => Reason::DeviceNode,

@@ -34,8 +34,12 @@ pub(super) struct DeviceHealth {
     pub(super) message: String,
 }
 
-/// The health of every device that is known: those of the inventory, and those that have a fault and are not there.
+/// The health of every device that is known: those of the inventory, and those that have a fault and are not there. Of
+/// GPUs that the driver keeps away from it knows nothing, and says nothing: the kubelet shows them as unknown.
 pub(super) fn of_view(view: &View) -> Vec<DeviceHealth> {
+    if view.yielding.is_some() {
+        return Vec::new();
+    }
     let known = view.inventory.gpus.iter().filter_map(|gpu| gpu.name.as_deref());
     let missing = view.faults.keys().map(String::as_str).filter(|device| view.gpu(device).is_none());
     known.chain(missing).map(|device| of_device(view, device)).collect()
@@ -145,6 +149,7 @@ version!(v1alpha1);
 mod tests {
     use dra_driver::health::{Class, Fault};
     use dra_driver::inventory::{Gpu, Inventory, Problem, Severity};
+    use dra_driver::node::Yielding;
 
     use super::*;
 
@@ -186,6 +191,9 @@ mod tests {
             ("gpu-gone", false, "off the bus"),
         ];
         assert_eq!(list, wanted.map(|(device, healthy, said)| (device.to_owned(), healthy, said.to_owned())));
+
+        let yielding = Some(Yielding { reason: String::new(), since: Timestamp::UNIX_EPOCH });
+        assert_eq!(of_view(&View { yielding, ..view }), [], "of these nothing is known");
     }
 
     #[test]

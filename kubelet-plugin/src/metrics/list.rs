@@ -83,6 +83,12 @@ pub(super) const BUILD: Entry = entry(
 );
 pub(super) const SLICES: Entry =
     entry("dra_slices_published", Kind::Gauge, &[], "ResourceSlices of this node that are published");
+pub(super) const YIELDING: Entry = entry(
+    "dra_plugin_yielding",
+    Kind::Gauge,
+    &[],
+    "Whether the driver was asked to keep away from the GPUs, and does: 1 or 0",
+);
 pub(super) const NVML_ERRORS: Entry = entry(
     "dra_nvml_errors_total",
     Kind::Counter,
@@ -198,7 +204,7 @@ pub(super) const PUBLISHED: Entry =
     entry("dra_published_devices", Kind::Gauge, &["type", "tainted"], "Devices in the node's ResourceSlices");
 
 /// All metrics of the plugin.
-pub const METRICS: [Entry; 28] = [
+pub const METRICS: [Entry; 29] = [
     PREPARE,
     UNPREPARE,
     ERRORS,
@@ -206,6 +212,7 @@ pub const METRICS: [Entry; 28] = [
     DEVICES,
     BUILD,
     SLICES,
+    YIELDING,
     NVML_ERRORS,
     FAULT,
     CLAIM_INFO,

@@ -34,6 +34,8 @@ pub struct Settings {
     pub roots: Roots,
     /// How long a GPU may take for its answers when the node is first looked at.
     pub gpu_timeout: Duration,
+    /// Whether somebody asks the driver to keep away from the GPUs: who, and how it ends.
+    pub asked_to_yield: watch::Receiver<Option<String>>,
 }
 
 /// Why the node's hardware is not watched.

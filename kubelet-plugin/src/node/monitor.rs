@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use dra_driver::health::News;
 use dra_driver::inventory::sysfs::{self, OnBus};
 use dra_driver::inventory::{Inventory, PciAddress, discover, open, procfs};
-use dra_driver::node::{Epoch, View};
+use dra_driver::node::{Epoch, View, Yielding};
 use dra_driver::nvml::library;
 use dra_driver::nvml::pulse::Pulse;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +95,8 @@ pub(super) struct Monitor {
     known: Known,
     /// What is shown while there is no session, and why there is none.
     without: Option<(Inventory, String)>,
+    /// Set while the driver keeps away from the GPUs.
+    yielding: Option<Yielding>,
     /// Whether the view may differ from what is shown.
     stale: bool,
 
@@ -128,6 +131,7 @@ impl Monitor {
             surroundings: Surroundings::default(),
             known: Known::default(),
             without: None,
+            yielding: None,
             stale: true,
             pulse_at: now,
             survey_at: now,
@@ -148,16 +152,17 @@ impl Monitor {
                     if catch_unwind(AssertUnwindSafe(|| self.step(&cancel))).is_err() {
                         tracing::error!("the monitor panicked and begins anew; please report it");
                         self.metrics.error(Reason::Internal);
-                        self.close();
+                        self.close(RENEWED);
                         self.pulse_at = Instant::now() + PULSE;
                     }
                 }
-                self.close();
+                self.close(RENEWED);
             })
             .map(drop)
     }
 
     fn step(&mut self, cancel: &CancellationToken) {
+        self.follow_request();
         let now = Instant::now();
         if now >= self.pulse_at {
             self.pulse_at = now + PULSE;
@@ -186,8 +191,36 @@ impl Monitor {
         }
     }
 
+    /// Keeps away from the GPUs while somebody asks for that.
+    fn follow_request(&mut self) {
+        let asked = self.settings.asked_to_yield.borrow().clone();
+        let now = Timestamp::now();
+        match (&self.yielding, asked) {
+            (None, Some(reason)) => {
+                self.close(&reason);
+                tracing::warn!(reason, "keeping away from the GPUs: NVML is closed");
+                let since = Timestamp::from_second(now.as_second()).unwrap_or(now);
+                self.yielding = Some(Yielding { reason, since });
+            }
+            (Some(known), Some(reason)) if known.reason != reason => {
+                self.yielding = Some(Yielding { reason, since: known.since });
+            }
+            (Some(_), None) => {
+                tracing::info!("nobody asks to keep away from the GPUs any more; asking NVML anew");
+                self.yielding = None;
+                self.retry_at = Instant::now();
+                self.pulse_at = self.retry_at;
+            }
+            _ => return,
+        }
+        self.stale = true;
+    }
+
     /// Looks at everything whose time has come.
     fn look(&mut self) {
+        if self.yielding.is_some() {
+            return;
+        }
         let now = Instant::now();
         let survey = now >= self.survey_at;
         if self.connection.is_none() {
@@ -243,13 +276,13 @@ impl Monitor {
     }
 
     fn reconnect(&mut self, surroundings: Surroundings) {
-        self.close();
+        self.close(RENEWED);
         self.connect(surroundings);
     }
 
-    fn close(&mut self) {
+    fn close(&mut self, why: &str) {
         self.ears.clear();
-        self.shared.set(Err("its session is being renewed".to_owned()));
+        self.shared.set(Err(why.to_owned()));
         if let Some(connection) = self.connection.take() {
             close(connection);
         }
@@ -439,6 +472,9 @@ impl Monitor {
         let epoch =
             |driver_version| Epoch { boot_id: self.view.borrow().epoch.boot_id.clone(), driver_version };
         let on_bus = || self.surroundings.on_bus();
+        if let Some(yielding) = self.yielding.clone() {
+            return self.show(self.view_while(yielding));
+        }
         let view = match (&self.without, &self.connection) {
             (Some((inventory, reason)), _) => View {
                 inventory: inventory.clone(),
@@ -446,6 +482,7 @@ impl Monitor {
                 faults: BTreeMap::new(),
                 epoch: epoch(self.surroundings.module.clone()),
                 without_nvml: Some(reason.clone()),
+                yielding: None,
             },
             (None, Some(_)) => View {
                 inventory: self.known.inventory(),
@@ -453,9 +490,24 @@ impl Monitor {
                 faults: self.known.faults().clone(),
                 epoch: epoch(self.known.driver_version()),
                 without_nvml: None,
+                yielding: None,
             },
             (None, None) => return,
         };
+        self.show(view);
+    }
+
+    /// What is shown while the driver keeps away: the GPUs as they were. Where NVML was never asked, nothing is known.
+    fn view_while(&self, yielding: Yielding) -> View {
+        let before = View::clone(&self.view.borrow());
+        if !before.was_asked() {
+            return View { yielding: Some(yielding), ..before };
+        }
+        let without_nvml = Some(yielding.reason.clone());
+        View { without_nvml, yielding: Some(yielding), ..before }
+    }
+
+    fn show(&self, view: View) {
         self.view.send_if_modified(|shown| {
             let differs = **shown != view;
             if differs {
@@ -466,5 +518,7 @@ impl Monitor {
     }
 }
 
+/// Why there is no session at this moment.
+const RENEWED: &str = "its session is being renewed";
 /// NVML's code for a GPU that is lost.
 const LOST: u32 = dra_driver::nvml::reading::code::GPU_IS_LOST;

@@ -71,7 +71,12 @@ pub fn events_of(before: &View, after: &View, node_name: &str) -> Vec<Event> {
         note,
     };
     let mut events = Vec::new();
+    if let (None, Some(yielding)) = (&before.yielding, &after.yielding) {
+        let note = format!("The driver keeps away from the GPUs: {}", yielding.reason);
+        events.push(event(false, "Yielding", note));
+    }
     match (&before.without_nvml, &after.without_nvml) {
+        _ if after.yielding.is_some() => {}
         (None, Some(reason)) => {
             events.push(event(true, "NVMLUnavailable", format!("NVML cannot be used: {reason}")));
         }
@@ -109,6 +114,7 @@ pub fn events_of(before: &View, after: &View, node_name: &str) -> Vec<Event> {
 mod tests {
     use dra_driver::health::{Class, Fault};
     use dra_driver::inventory::Gpu;
+    use dra_driver::node::Yielding;
 
     use super::*;
 
@@ -131,6 +137,11 @@ mod tests {
             view.faults.insert(DEVICE.into(), causes.iter().map(fault).collect());
         }
         view
+    }
+
+    fn yielding(view: View) -> View {
+        let yielding = Some(Yielding { reason: "who asks".into(), since: jiff::Timestamp::UNIX_EPOCH });
+        View { without_nvml: Some("who asks".into()), yielding, ..view }
     }
 
     fn without(reason: &str) -> View {
@@ -162,6 +173,13 @@ mod tests {
             ("exchanged", view("GPU-1", &["xid-95"]), view("GPU-2", &[]), vec![replaced, well]),
             ("the driver goes: nobody is well", view("GPU-1", &["xid-95"]), without("no driver"), vec![away]),
             ("the driver comes", without("no driver"), view("GPU-1", &[]), vec![back]),
+            ("it keeps away", view("GPU-1", &["xid-95"]), yielding(view("GPU-1", &["xid-95"])), {
+                vec!["Normal Yielding The driver keeps away from the GPUs: who asks"]
+            }),
+            ("it keeps away, without a driver", without("no driver"), yielding(without("no driver")), {
+                vec!["Normal Yielding The driver keeps away from the GPUs: who asks"]
+            }),
+            ("it comes back", yielding(view("GPU-1", &[])), view("GPU-1", &[]), vec![back]),
             ("another reason", without("no library"), without("no driver"), vec![]),
         ];
         for (what, before, after, wanted) in cases {

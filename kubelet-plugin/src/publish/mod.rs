@@ -7,7 +7,6 @@
 //! taints: does the API server keep them? ──┘
 //! ```
 
-mod backoff;
 mod feed;
 mod mirror;
 mod publisher;

@@ -10,12 +10,12 @@ use dra_runtime::events::{Event, Events};
 use k8s_openapi::api::core::v1::ObjectReference;
 use tokio::time::{Instant, sleep_until};
 
-use super::backoff::Backoff;
 use super::feed::{Feed, News};
 use super::mirror::Mirror;
 use super::server::{RequestError, Server, name};
 use super::taints::Taints;
 use super::{Inputs, Settings};
+use crate::backoff::Backoff;
 use crate::metrics::{Metrics, Reason};
 
 /// Keeps the slices as they should be.
@@ -277,7 +277,7 @@ impl Publisher {
 
     /// Asks about taints only when they are needed.
     async fn what_to_do_with_faulty(&mut self, view: &View) -> Result<Faulty, RequestError> {
-        if view.faults.values().all(Vec::is_empty) {
+        if view.yielding.is_none() && view.faults.values().all(Vec::is_empty) {
             return Ok(Faulty::Tainted);
         }
         let known = self.taints.known();

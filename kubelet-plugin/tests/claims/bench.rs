@@ -116,7 +116,8 @@ impl Bench {
             sysfs: fake.sysfs(),
             procfs: fake.procfs(),
         };
-        let settings = node::Settings { roots, gpu_timeout: Duration::from_secs(3) };
+        let asked_to_yield = watch::channel(None).1;
+        let settings = node::Settings { roots, gpu_timeout: Duration::from_secs(3), asked_to_yield };
         let node = Node::start(settings, metrics.clone(), watching.clone()).unwrap();
         let objects = Objects::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

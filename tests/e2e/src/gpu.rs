@@ -118,13 +118,19 @@ impl Gpus {
         );
     }
 
-    /// What the plugin's metrics say now.
-    pub async fn metrics(&self) -> String {
+    /// Where the plugin serves its metrics.
+    #[must_use]
+    pub fn admin_address(&self) -> String {
         let log = self.log();
         let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut addresses = lines.filter(|line| line["message"] == "serving /metrics, /healthz and /readyz");
         let line = addresses.next().expect("the plugin says where its metrics are");
-        let address = line["address"].as_str().expect("an address is a text").to_owned();
+        line["address"].as_str().expect("an address is a text").to_owned()
+    }
+
+    /// What the plugin's metrics say now.
+    pub async fn metrics(&self) -> String {
+        let address = self.admin_address();
         let mut stream = TcpStream::connect(&address).await.expect("connect to the plugin");
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("ask for the metrics");
@@ -225,8 +231,13 @@ impl Gpus {
 
     /// Makes a claim with these requests, as in `spec.devices` of a ResourceClaim.
     pub async fn claim(&self, name: &str, devices: Value) -> ResourceClaim {
+        self.claim_in(&self.space, name, devices).await
+    }
+
+    /// As [`Self::claim`], in another namespace.
+    pub async fn claim_in(&self, space: &Space, name: &str, devices: Value) -> ResourceClaim {
         let manifest = json!({"metadata": {"name": name}, "spec": {"devices": devices}});
-        crate::api::make(&self.space.api(), manifest).await
+        crate::api::make(&space.api(), manifest).await
     }
 
     /// A request for one GPU.
@@ -246,6 +257,11 @@ impl Gpus {
 
     /// Makes a pod with one container, `main`, that uses a claim, says what it sees, and waits to be deleted.
     pub async fn pod(&self, name: &str, claim: &str) -> Pod {
+        self.pod_in(&self.space, name, claim).await
+    }
+
+    /// As [`Self::pod`], in another namespace.
+    pub async fn pod_in(&self, space: &Space, name: &str, claim: &str) -> Pod {
         let spec = json!({
             "terminationGracePeriodSeconds": 1,
             "resourceClaims": [{"name": "gpu", "resourceClaimName": claim}],
@@ -255,7 +271,7 @@ impl Gpus {
                 "resources": {"claims": [{"name": "gpu"}]},
             }],
         });
-        self.space.pod(name, "", spec).await
+        space.pod(name, "", spec).await
     }
 
     /// Waits until a pod runs.

@@ -17,5 +17,6 @@ pub mod gpu;
 pub mod node;
 pub mod objects;
 pub mod plugin;
+pub mod prometheus;
 pub mod stage;
 pub mod transcript;

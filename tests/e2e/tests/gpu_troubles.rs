@@ -1,15 +1,15 @@
 //! What goes wrong with a GPU or the plugin is told where users look, and pods come through it: on the real kubelet.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
-use e2e::api::{uid, wait};
+use e2e::api::{phase, uid, wait};
 use e2e::crash::files::FileCall;
 use e2e::gpu::{Gpus, kubelet};
 use fake_node::inject::{GpuSelector, Injection};
 use fake_node::model::Process;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -46,6 +46,60 @@ async fn health(gpus: &Gpus, pod: &str, wanted: &str) {
         devices.any(|device| device.health.as_deref() == Some(wanted))
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_driver_keeps_away_from_its_gpus_while_a_label_of_the_node_asks_for_it() {
+    let _kubelet = kubelet().await;
+    let mut gpus = Gpus::with("h100-nvl-2", "yield").await;
+    // A label of its own: others on this node follow theirs.
+    let label = format!("{}/deploy", gpus.driver);
+    gpus.stop().await;
+    gpus.start_under(&["env".into(), format!("YIELD_LABEL={label}").into()]).await;
+    pod_on(&gpus, 0, "user").await;
+    gpus.sees_one("user", "main").await;
+    let nodes: Api<Node> = Api::all(gpus.space.client.clone());
+    let set = async |value: Option<&str>| {
+        let change = json!({"metadata": {"labels": {&label: value}}});
+        nodes.patch(&gpus.cluster.node, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+    };
+
+    let began = Instant::now();
+    set(Some("paused-for-driver-upgrade")).await;
+    let key = format!("{}/yielding", gpus.driver);
+    gpus.until("taint its GPUs", async || {
+        let slices = gpus.slices().await;
+        let devices: Vec<_> = slices.iter().flat_map(|slice| slice.spec.devices.iter().flatten()).collect();
+        let tainted = devices.iter().filter(|device| {
+            device.taints.iter().flatten().any(|taint| taint.key == key && taint.effect == "NoSchedule")
+        });
+        (tainted.count() == 2 && devices.len() == 2).then_some(())
+    })
+    .await;
+    println!("label to taint: {:?}", began.elapsed());
+    let pid = gpus.pid().as_raw_nonzero().get();
+    let mut calls = gpus.fake.calls().into_iter().filter(|call| call.pid == u32::try_from(pid).unwrap());
+    assert_eq!(calls.next_back().unwrap().function, "nvmlShutdown");
+    for file in fs_err::read_dir(format!("/proc/{pid}/fd")).unwrap().filter_map(Result::ok) {
+        let target = fs_err::read_link(file.path()).unwrap_or_default();
+        assert!(!target.display().to_string().contains("/dev/nvidia"), "{}", target.display());
+    }
+
+    // Who has a GPU keeps it and can end; who has none waits.
+    gpus.claim("next", json!({"requests": [gpus.request("gpu")]})).await;
+    gpus.pod("next", "next").await;
+    wait(&gpus.space.api::<Pod>(), "next", "wait for a GPU", |pod: Option<&Pod>| {
+        let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref());
+        conditions.into_iter().flatten().any(|found| found.type_ == "PodScheduled" && found.status == "False")
+    })
+    .await;
+    assert_eq!(phase(gpus.space.api::<Pod>().get_opt("user").await.unwrap().as_ref()), Some("Running"));
+    gpus.space.delete::<Pod>("user").await;
+    gpus.nothing_prepared().await;
+
+    set(None).await;
+    gpus.sees_one("next", "main").await;
+    gpus.finish().await;
 }
 
 #[tokio::test]

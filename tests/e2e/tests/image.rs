@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 /// The image's name on a test cluster; its tag is the version of the whole workspace.
 const IMAGE: &str = concat!("registry.local/dra-driver:", env!("CARGO_PKG_VERSION"));
 
+/// All programs of the image.
+const PROGRAMS: [&str; 2] = ["dra-controller", "dra-kubelet-plugin"];
+
 /// A pod's spec that runs a command of the image.
 fn spec(command: &[&str], container: Value) -> Value {
     let mut main = json!({
@@ -32,12 +35,14 @@ async fn programs_start_from_the_path_and_know_their_version() {
     let space = Space::create(Cluster::current().client().await, "image-version", json!({})).await;
     // Whom it runs as is the pod's business: nothing in the image is for root alone.
     let user = json!({"securityContext": {"runAsUser": 65532, "runAsNonRoot": true}});
-    for program in ["dra-kubelet-plugin", "/usr/bin/dra-kubelet-plugin"] {
-        let name = if program.starts_with('/') { "by-path" } else { "by-name" };
-        space.pod(name, "", spec(&[program, "--version"], user.clone())).await;
-        assert_eq!(space.ended(name).await, "Succeeded", "{}", space.log(name, "main").await);
-        let version = format!("dra-kubelet-plugin {}\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(space.log(name, "main").await, version, "{name}");
+    for program in PROGRAMS {
+        for (how, command) in [("name", program.to_owned()), ("path", format!("/usr/bin/{program}"))] {
+            let pod = format!("{program}-by-{how}");
+            space.pod(&pod, "", spec(&[&command, "--version"], user.clone())).await;
+            let (ended, log) = (space.ended(&pod).await, space.log(&pod, "main").await);
+            let version = format!("{program} {}\n", env!("CARGO_PKG_VERSION"));
+            assert_eq!((ended.as_str(), log), ("Succeeded", version), "{command}");
+        }
     }
     space.remove().await;
 }

@@ -33,19 +33,21 @@ fn prometheus_takes_the_rules_and_the_scrape_configuration() {
 
 #[test]
 fn alerts_fire_when_they_should_and_not_when_they_should_not() {
-    promtool(&["test", "rules"], &[rule_tests().join("alerts.yaml")]);
-    let file = fs_err::read_to_string(rule_tests().join("alerts.yaml")).unwrap();
-    let file: Value = serde_saphyr::from_str(&file).unwrap();
-    let mut tried: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
-    for test in
-        file["tests"].as_array().unwrap().iter().flat_map(|test| test["alert_rule_test"].as_array().unwrap())
-    {
-        let fires = !test["exp_alerts"].as_array().unwrap().is_empty();
-        tried.entry(test["alertname"].as_str().unwrap()).or_default()[usize::from(fires)] += 1;
+    let files = ["plugin.yaml", "gpus.yaml", "versions.yaml"].map(|name| rule_tests().join(name));
+    promtool(&["test", "rules"], &files);
+    let mut tried: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+    for file in files {
+        let file: Value = serde_saphyr::from_str(&fs_err::read_to_string(file).unwrap()).unwrap();
+        let tests = file["tests"].as_array().unwrap().iter();
+        for test in tests.flat_map(|test| test["alert_rule_test"].as_array().unwrap()) {
+            let fires = !test["exp_alerts"].as_array().unwrap().is_empty();
+            let alert = test["alertname"].as_str().unwrap().to_owned();
+            tried.entry(alert).or_default()[usize::from(fires)] += 1;
+        }
     }
     for rule in rules::all().unwrap() {
         let Some(alert) = rule.alert else { continue };
-        let times = tried.get(alert.as_str()).copied().unwrap_or_default();
+        let times = tried.get(&alert).copied().unwrap_or_default();
         assert!(
             times.iter().all(|times| *times > 0),
             "{alert} must be seen to fire and not to fire: {times:?}"
@@ -94,27 +96,29 @@ fn hours_and_costs_are_what_a_person_computes() {
     // 224 vCPUs × 80.23 USD: 0.1099 USD × 730 hours are 80.227, and a price has two decimals.
     let month = 17_971.52;
     let of = |owner: &str| json!(format!("{{owner_namespace=\"{owner}\"}}"));
-    let cases: [(&str, &str, Vec<(Value, f64)>); 7] = [
-        ("owners", "Cost per month", vec![(json!("{}"), month)]),
-        ("owners", "Cost per month by node", vec![(json!("{node=\"n1\"}"), month)]),
+    /// Labels and values.
+    type Samples = Vec<(Value, f64)>;
+    let cases: [(&str, Samples); 7] = [
+        ("Cost per month", vec![(json!("{}"), month)]),
+        ("Cost per month by node", vec![(json!("{node=\"n1\"}"), month)]),
         // At the end `ml` holds two of eight; six are free; one of the two is idle.
-        ("owners", "Cost per month by namespace", vec![(of("ml"), month / 4.0)]),
-        ("owners", "Cost per month of GPUs that nobody holds", vec![(json!("{}"), month * 0.75)]),
-        ("owners", "Cost per month of idle GPUs", vec![(json!("{}"), month / 8.0)]),
-        ("owners", "GPU-hours by namespace", vec![(of("ml"), 20.0), (of("web"), 4.0)]),
-        ("owners", "Idle GPU-hours by namespace", vec![(of("ml"), 10.0), (of("web"), 4.0)]),
+        ("Cost per month by namespace", vec![(of("ml"), month / 4.0)]),
+        ("Cost per month of GPUs that nobody holds", vec![(json!("{}"), month * 0.75)]),
+        ("Cost per month of idle GPUs", vec![(json!("{}"), month / 8.0)]),
+        ("GPU-hours by namespace", vec![(of("ml"), 20.0), (of("web"), 4.0)]),
+        ("Idle GPU-hours by namespace", vec![(of("ml"), 10.0), (of("web"), 4.0)]),
     ];
     let variables =
         [("cluster", ".*"), ("node", ".*"), ("namespace", ".*"), ("price", "0.1099"), ("__range", "12h")];
     let tests: Vec<Value> = cases
         .iter()
-        .map(|(dashboard, title, wanted)| {
+        .map(|(title, wanted)| {
             let samples: Vec<Value> =
                 wanted.iter().map(|(labels, value)| json!({"labels": labels, "value": value})).collect();
             // The last of twelve hours; promtool compares numbers to the last bit, so they are rounded to a
             // thousandth.
             json!({
-                "expr": format!("round({}, 0.001)", fill_in(&panel(dashboard, title), &variables)),
+                "expr": format!("round({}, 0.001)", fill_in(&panel("owners", title), &variables)),
                 "eval_time": "11h55m",
                 "exp_samples": samples,
             })

@@ -203,6 +203,11 @@ pub(crate) fn pause() -> Result<PathBuf> {
     Ok(folders[0].join("pause"))
 }
 
+/// The program helm, for tests of the chart that need no cluster.
+pub(crate) fn helm() -> Result<PathBuf> {
+    Ok(kubectl::provide()?.join("helm"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,10 @@ pub(super) const NAME: &str = "dra-driver";
 /// The folder that the programs lie in.
 const PROGRAMS: &str = "usr/bin";
 
+/// The oldest C library that the programs may need: `docs/image.md` names it, for those who run a program without the
+/// image.
+const OLDEST_GLIBC: Glibc = Glibc(2, 34);
+
 /// The folder that says what is in the image. Scanners know the list by the end of its name.
 const PAPERS: &str = "usr/share/doc/dra-driver";
 
@@ -46,10 +50,18 @@ fn reference() -> String {
 
 /// Builds the programs and makes the image of them.
 pub(super) fn image(build: Build) -> Result<Image> {
-    let root = command::workspace_root()?;
     let programs = programs(build)?;
-    let needed = check(&programs)?;
-    eprintln!("The programs need glibc {needed} or newer; the image brings its own.");
+    let glibc = check(&programs)?;
+    eprintln!("Without the image, the programs need glibc {glibc} or newer.");
+    let layer = match build {
+        Build::Debug => Layer::Plain,
+        Build::Dist => Layer::Compressed,
+    };
+    of(programs, &command::workspace_root()?, layer)
+}
+
+/// The image of these programs.
+fn of(programs: Vec<Program>, root: &Path, layer: Layer) -> Result<Image> {
     let mut entries = vec![
         Entry::folder(PROGRAMS, 0o755),
         Entry::folder("etc", 0o755),
@@ -57,23 +69,18 @@ pub(super) fn image(build: Build) -> Result<Image> {
         Entry::file("etc/nsswitch.conf", 0o644, "hosts: files dns\n"),
     ];
     entries.extend(libraries::entries()?);
-    entries.extend(papers(&root, &programs)?);
-    entries.extend(
-        programs
-            .into_iter()
-            .map(|program| Entry::file(&format!("{PROGRAMS}/{}", program.name), 0o755, program.contents)),
-    );
+    entries.extend(papers(root, &programs)?);
+    let file =
+        |program: Program| Entry::file(&format!("{PROGRAMS}/{}", program.name), 0o755, program.contents);
+    entries.extend(programs.into_iter().map(file));
     Ok(Image {
         reference: reference(),
         // There are several programs: a manifest names the one that it means.
         entrypoint: Vec::new(),
         environment: vec![format!("PATH=/{PROGRAMS}")],
         user: String::new(),
-        labels: labels(),
-        layer: match build {
-            Build::Debug => Layer::Plain,
-            Build::Dist => Layer::Compressed,
-        },
+        labels: labels(revision(root)),
+        layer,
         entries,
     })
 }
@@ -115,8 +122,9 @@ fn rust_version() -> Result<String> {
     Ok(version.to_owned())
 }
 
-fn labels() -> Vec<(&'static str, String)> {
-    vec![
+/// What `annotations.md` of the image specification has names for.
+fn labels(revision: Option<String>) -> Vec<(&'static str, String)> {
+    let mut labels = vec![
         ("org.opencontainers.image.title", NAME.to_owned()),
         (
             "org.opencontainers.image.description",
@@ -127,7 +135,17 @@ fn labels() -> Vec<(&'static str, String)> {
             "org.opencontainers.image.licenses",
             "Apache-2.0 AND LGPL-2.1-or-later AND GPL-3.0-or-later WITH GCC-exception-3.1".to_owned(),
         ),
-    ]
+    ];
+    labels.extend(revision.map(|revision| ("org.opencontainers.image.revision", revision)));
+    labels
+}
+
+/// The commit that the workspace is at; none where files differ from it, or git does not know.
+fn revision(root: &Path) -> Option<String> {
+    let git = |arguments: &[&str]| command::output(Command::new("git").current_dir(root).args(arguments));
+    let changes = git(&["status", "--porcelain"]).ok()?;
+    let commit = git(&["rev-parse", "HEAD"]).ok()?;
+    changes.is_empty().then(|| commit.trim().to_owned())
 }
 
 /// Builds the programs that ship and reads them.
@@ -166,6 +184,17 @@ pub(super) fn target_folder() -> Result<PathBuf> {
     Ok(Path::new(folder).to_owned())
 }
 
+/// Checks that the programs, as tests build them, run on as old a C library as the documentation says.
+pub(crate) fn check_oldest_glibc() -> Result<()> {
+    let needed = check(&programs(Build::Debug)?)?;
+    ensure!(
+        needed <= OLDEST_GLIBC,
+        "the programs need glibc {needed}, but docs/image.md promises that {OLDEST_GLIBC} is enough: build on a \
+         system that is not newer than Debian 12, or find what uses the new symbol (readelf -V)"
+    );
+    Ok(())
+}
+
 /// Checks that the programs find their libraries in the image; returns the oldest C library they all run on.
 fn check(programs: &[Program]) -> Result<Glibc> {
     let mut newest = Glibc::default();
@@ -176,4 +205,60 @@ fn check(programs: &[Program]) -> Result<Glibc> {
         newest = newest.max(needs.glibc);
     }
     Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::archive;
+
+    fn file(path: &str) -> String {
+        fs::read_to_string(command::workspace_root().unwrap().join(path)).unwrap()
+    }
+
+    #[test]
+    fn the_dockerfile_labels_its_image_alike() {
+        let dockerfile = file("deploy/container/Dockerfile");
+        let written: Vec<&str> = dockerfile.lines().filter(|line| line.starts_with("LABEL ")).collect();
+        let labels = labels(Some("${REVISION}".to_owned()));
+        let expected: Vec<String> =
+            labels.iter().map(|(name, value)| format!("LABEL {name}=\"{value}\"")).collect();
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn the_list_of_images_names_this_version() {
+        let list = file("deploy/container/images.txt");
+        let images: Vec<&str> = list.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(images, [reference().trim_start_matches("registry.local/")]);
+    }
+
+    #[test]
+    fn the_documentation_names_the_oldest_c_library() {
+        assert!(file("docs/image.md").contains(&format!("glibc {OLDEST_GLIBC} or newer")));
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_bytes() {
+        let root = command::workspace_root().unwrap();
+        let made = || {
+            let programs = edges::shipped_programs().unwrap().into_iter();
+            let programs: Vec<Program> =
+                programs.map(|name| Program { name, contents: b"a program".to_vec() }).collect();
+            archive::write(&of(programs, &root, Layer::Compressed).unwrap()).unwrap()
+        };
+        let first = made();
+        assert!(first.len() > 1_000_000, "it holds a C library: {} bytes", first.len());
+        assert!(first == made(), "two images of the same programs differ");
+    }
+
+    #[test]
+    fn a_program_that_lacks_a_library_is_refused() {
+        let shell =
+            |name: &str, path: &str| Program { name: name.to_owned(), contents: fs::read(path).unwrap() };
+        check(&[shell("sh", "/bin/sh")]).unwrap();
+        // Debian's bash needs libtinfo.
+        let error = check(&[shell("sh", "/bin/sh"), shell("bash", "/bin/bash")]).unwrap_err().to_string();
+        assert_eq!(error, "bash is linked with [\"libtinfo.so.6\"], which the image has not");
+    }
 }

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::store;
 use archive::Image;
-pub(crate) use driver::Build;
+pub(crate) use driver::{Build, check_oldest_glibc};
 
 /// Provides the archives of all images of the test cluster, for `ctr -n k8s.io images import`.
 ///

@@ -6,21 +6,21 @@ const FIRST: Duration = Duration::from_millis(50);
 
 /// The waits after failures that follow each other.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The wait after one more failure: twice the last, at most `longest`, of which a random part up to a half is
     /// left out.
-    pub(super) fn next(&mut self, longest: Duration) -> Duration {
+    pub(crate) fn next(&mut self, longest: Duration) -> Duration {
         let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(longest);
         self.failures = self.failures.saturating_add(1);
         wait.mul_f64(1.0 - fastrand::f64() / 2.0)
     }
 
     /// It went well.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }
