@@ -226,3 +226,115 @@ fn described(name: &str, [from, until]: [OffsetDateTime; 2]) -> CertificateParam
     wanted.not_after = until;
     wanted
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAME: &str = "webhook.gpu.svc";
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn what_is_kept_comes_back() {
+        let made = Certificates::make(NAME, DAY, at(0), None).unwrap();
+        let read = Certificates::read(&made.data()).unwrap().unwrap();
+        assert_eq!(read, made);
+        assert_eq!(read.data(), made.data());
+        assert_eq!(read.expires(), at(86_400));
+        assert_eq!(Certificates::read(&BTreeMap::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_certificate_holds_for_its_name_and_time() {
+        let made = Certificates::make(NAME, DAY, at(0), None).unwrap();
+        let cases = [
+            (NAME, 0, true),
+            (NAME, -3600, true),
+            (NAME, -3601, false),
+            (NAME, 86_400, true),
+            (NAME, 86_401, false),
+            ("webhook.other.svc", 0, false),
+            ("no name at all", 0, false),
+        ];
+        for (name, second, holds) in cases {
+            assert_eq!(made.holds(name, at(second)), holds, "{name} at {second} s");
+        }
+    }
+
+    #[test]
+    fn the_former_authority_stays_and_no_other() {
+        let first = Certificates::make(NAME, DAY, at(0), None).unwrap();
+        let second = Certificates::make(NAME, DAY, at(1), Some(&first)).unwrap();
+        let third = Certificates::make(NAME, DAY, at(2), Some(&second)).unwrap();
+        let newest = |of: &Certificates| of.authorities()[0].clone();
+        assert_eq!(second.authorities(), [newest(&second), newest(&first)]);
+        assert_eq!(third.authorities(), [newest(&third), newest(&second)]);
+        assert!(third.holds(NAME, at(2)));
+    }
+
+    #[test]
+    fn a_secret_that_holds_other_things_is_an_error() {
+        let made = Certificates::make(NAME, DAY, at(0), None).unwrap();
+        let other = Certificates::make(NAME, DAY, at(0), None).unwrap().data();
+        let with = |field: &str, text: Option<&[u8]>| {
+            let mut data = made.data();
+            data.remove(field);
+            data.extend(text.map(|text| (field.to_owned(), ByteString(text.to_vec()))));
+            data
+        };
+        let key = made.data()[KEY].0.clone();
+        let cases = [
+            (
+                "no authority",
+                with(AUTHORITIES, None),
+                "field ca.crt of the Secret holds no certificates in PEM",
+            ),
+            ("no key", with(KEY, None), "field tls.key of the Secret holds no private key in PEM"),
+            ("another key", with(KEY, Some(&other[KEY].0)), "do not belong together"),
+            ("a key as a certificate", with(CERTIFICATE, Some(&key)), "field tls.crt"),
+            ("an empty certificate", with(CERTIFICATE, Some(b"")), "field tls.crt"),
+        ];
+        for (name, data, wanted) in cases {
+            let error = Certificates::read(&data).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_seen_in_a_log() {
+        let made = Certificates::make(NAME, DAY, at(0), None).unwrap();
+        assert!(!format!("{made:?}").contains("PRIVATE"));
+        let bytes: Vec<String> = made.key.secret_der().iter().take(16).map(u8::to_string).collect();
+        assert!(!format!("{made:?}").contains(&bytes.join(", ")));
+    }
+
+    #[test]
+    fn impossible_wishes_are_named() {
+        let cases = [
+            ("a name that no certificate can have", "wébhook.gpu.svc", at(0), "check --service"),
+            ("a time after the year 9999", NAME, Timestamp::MAX, "check the clock"),
+        ];
+        for (what, name, now, wanted) in cases {
+            let error = Certificates::make(name, DAY, now, None).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{what}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_secret_is_read_or_an_error(texts in prop::collection::vec(any::<Vec<u8>>(), 3), framed in any::<bool>()) {
+            let framed = |text: &[u8]| {
+                if framed { pem::encode(&pem::Pem::new("CERTIFICATE", text)).into_bytes() } else { text.to_vec() }
+            };
+            let fields = [AUTHORITIES, CERTIFICATE, KEY].into_iter().zip(&texts);
+            let data = fields.map(|(field, text)| (field.to_owned(), ByteString(framed(text)))).collect();
+            prop_assert!(Certificates::read(&data).is_err());
+        }
+    }
+}

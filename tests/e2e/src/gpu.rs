@@ -404,7 +404,11 @@ pub async fn kubeconfig(client: &Client) -> Value {
             kubectl(&["apply", "--server-side", "--filename", "-"], &text).await;
         })
         .await;
-    let (namespace, name) = ACCOUNT;
+    kubeconfig_of(client, ACCOUNT.0, ACCOUNT.1).await
+}
+
+/// A kubeconfig with the rights of a ServiceAccount and no others.
+pub async fn kubeconfig_of(client: &Client, namespace: &str, name: &str) -> Value {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let token = accounts.create_token_request(name, &PostParams::default(), &TokenRequest::default()).await;
     let token = token.expect("ask for a token").status.expect("a token was issued").token;
@@ -414,11 +418,11 @@ pub async fn kubeconfig(client: &Client) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "current-context": "plugin",
+        "current-context": "account",
         "clusters": admin["clusters"],
-        "users": [{"name": "plugin", "user": {"token": token}}],
-        "contexts": [{"name": "plugin", "context": {
-            "cluster": admin["clusters"][0]["name"], "user": "plugin",
+        "users": [{"name": "account", "user": {"token": token}}],
+        "contexts": [{"name": "account", "context": {
+            "cluster": admin["clusters"][0]["name"], "user": "account",
         }}],
     })
 }
