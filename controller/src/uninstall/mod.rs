@@ -5,6 +5,7 @@
 
 mod held;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,22 +40,22 @@ pub fn run(options: &UninstallOptions) -> Result<ExitCode> {
 async fn uninstall(options: &UninstallOptions) -> Result<()> {
     let user_agent = concat!("dra-controller/", env!("CARGO_PKG_VERSION"));
     let client = dra_runtime::client::client(&options.client, user_agent).await?;
-    let end = Instant::now() + options.timeout;
     let driver = &options.driver_name;
 
     let held = claims(&client, driver).await?;
     if !held.is_empty() {
         if !options.force {
             bail!(
-                "{}\nThe pods of these claims would never end without the driver. Delete them first, or uninstall with \
-                 the value uninstall.force=true, which deletes them. Nothing was removed",
+                "{}\nThe pods of these claims would never end without the driver. Delete them and uninstall again. Or \
+                 bring the release back (helm rollback), set the value uninstall.force=true, which deletes them, and \
+                 uninstall then. Nothing was removed",
                 list(&format!("these claims have devices of driver {driver}:"), &held)
             );
         }
         remove_classes(&client, &options.device_classes).await?;
-        drain(&client, driver, held, end).await?;
+        drain(&client, driver, held, Instant::now() + options.timeout).await?;
     }
-    remove_plugin(&client, options, end).await?;
+    remove_plugin(&client, options, Instant::now() + options.timeout).await?;
     remove_slices(&client, driver).await
 }
 
@@ -98,10 +99,12 @@ async fn remove_classes(client: &Client, names: &[String]) -> Result<()> {
 
 /// Deletes pods until no claim has a device.
 async fn drain(client: &Client, driver: &str, mut held: Vec<Held>, end: Instant) -> Result<()> {
+    let mut asked = BTreeSet::new();
     while !held.is_empty() {
         for one in &held {
             let pods = Api::<Pod>::namespaced(client.clone(), &one.claim.namespace);
-            for pod in &one.pods {
+            // One that was asked to end is waited for.
+            for pod in one.pods.iter().filter(|pod| asked.insert(pod.uid.clone())) {
                 // A pod of the same name that came since may have nothing to do with the claim.
                 let only = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
                 let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };

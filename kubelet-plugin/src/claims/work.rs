@@ -30,6 +30,9 @@ use crate::metrics::{self, Phase, Reason};
 
 /// How long one GET may take.
 const GET: Duration = Duration::from_secs(5);
+/// The shortest time for a GET: at the end of the time there is, what the API server says still counts more than that it
+/// was not heard.
+const SHORTEST_GET: Duration = Duration::from_secs(1);
 /// How long one GET may take where the record can answer instead.
 const GET_WITH_RECORD: Duration = Duration::from_secs(2);
 /// After this time of waiting, the claim is got anew: it may have changed.
@@ -152,7 +155,7 @@ impl Shared {
     async fn aim(self: &Arc<Self>, claim: &ClaimRef, left: Duration) -> Result<Aim, Failure> {
         let start = Instant::now();
         let name = claim.full_name();
-        let mut get = pin!(api::get(&self.client, claim, GET.min(left)));
+        let mut get = pin!(api::get(&self.client, claim, GET.min(left).max(SHORTEST_GET)));
         let said = match timeout(GET_WITH_RECORD, &mut get).await {
             Ok(said) => said,
             Err(_elapsed) if self.recorded(claim).await => Said::Unreachable(format!(

@@ -104,6 +104,18 @@ async fn without_the_api_server_the_record_answers_and_unprepare_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_the_api_server_is_told_until_the_end() {
+    let bench = Bench::new().await;
+    let claim = claim("c");
+    bench.allocate(&claim, &Given::gpus(&[0]));
+    let refusal = Answer::status(StatusCode::FORBIDDEN, "Forbidden", "no such right");
+    let _refused = bench.script.on(gets(), Action::Answer(refusal));
+    let error = bench.prepare_within(&claim, SHORT).await.unwrap_err();
+    let wanted = "the API server answers 403: no such right; check that the plugin's ServiceAccount may get resourceclaims";
+    assert!(error.contains(wanted), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_short_loss_of_the_api_server_is_no_failure() {
     let bench = Bench::new().await;
     let claim = claim("c");

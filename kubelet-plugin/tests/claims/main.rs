@@ -22,6 +22,7 @@ use dra_driver::claim::{ClaimRef, PreparedDevice};
 use fake_node::inject::{GpuSelector, Injection};
 use fake_node::model::Effect;
 use fake_node::node::LibraryFile;
+use http::StatusCode;
 use serde_json::json;
 use support::transport::{Action, Answer, Matching, Verb};
 use tokio::time::{Instant, timeout};

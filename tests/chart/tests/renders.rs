@@ -82,7 +82,8 @@ fn helm_lint_finds_nothing() {
 
 #[test]
 fn the_notes_say_what_comes_next() {
-    let cases: [(&str, &[&str], &[&str], &[&str]); 4] = [
+    type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+    let cases: [Case; 4] = [
         (
             "the guide's command",
             &GUIDE,

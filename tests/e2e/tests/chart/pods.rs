@@ -20,7 +20,7 @@ pub(crate) async fn template(space: &Space, class: &str) {
 /// Makes a pod with a claim by the template, which says what it sees and then runs a script.
 pub(crate) async fn pod(space: &Space, name: &str, then: &str) {
     let spec = json!({
-        "terminationGracePeriodSeconds": 0,
+        "terminationGracePeriodSeconds": 1,
         "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "one"}],
         "containers": [{
             "name": "main", "image": IMAGE,

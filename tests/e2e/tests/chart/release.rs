@@ -185,7 +185,6 @@ fn values_of_the_cluster() -> Value {
         "nvidiaDriverRoot": "/run/nvidia/driver",
         "kubeletPlugin": extra,
         "tests": extra,
-        "webhook": {"enabled": false},
     })
 }
 
