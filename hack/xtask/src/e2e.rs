@@ -14,7 +14,7 @@ use crate::{command, image, prometheus};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 15] = [
+const INSIDE: [&str; 16] = [
     "--test=pods",
     "--test=gpu_pods",
     "--test=documentation",
@@ -29,6 +29,7 @@ const INSIDE: [&str; 15] = [
     "--test=uninstall",
     "--test=chart",
     "--test=webhook",
+    "--test=webhook_pods",
     "--test=observe",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
