@@ -185,7 +185,7 @@ fn the_log_is_json_where_no_terminal_is_and_text_when_asked() {
 #[test]
 fn wrong_arguments_are_named() {
     let cases: [(&[&str], &str); 3] = [
-        (&["--timeout", "10"], "'10' is not a positive whole number with ms, s or m"),
+        (&["--timeout", "10"], "'10' is not a positive whole number with ms, s, m, h or d"),
         (&["--log-level", "loud=very"], "--log-level 'loud=very' is no level"),
         (&["-o", "xml"], "possible values: table, json, yaml"),
     ];
