@@ -11,6 +11,7 @@ mod connection;
 mod known;
 mod monitor;
 pub mod report;
+mod surroundings;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,19 +6,15 @@
 //! void then.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use dra_driver::health::News;
-use dra_driver::inventory::sysfs::{self, OnBus};
-use dra_driver::inventory::{Inventory, PciAddress, discover, open, procfs};
+use dra_driver::inventory::{Inventory, discover, open, procfs};
 use dra_driver::node::{Epoch, View, Yielding};
-use dra_driver::nvml::library;
 use dra_driver::nvml::pulse::Pulse;
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -26,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Ear, Heard, Shared, Whose, XID, close};
 use super::known::Known;
+use super::surroundings::Surroundings;
 use super::{Settings, code_of_call, code_of_lane};
 use crate::metrics::{Metrics, NvmlCall, NvmlCode, Reason};
 use crate::yielding::Asked;
@@ -60,24 +57,6 @@ enum Wish {
     Reopen,
     /// The driver is gone.
     Close,
-}
-
-/// What decides whether a session can be opened, and whether a new one has to be.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Surroundings {
-    /// The library, with device and inode.
-    library: Option<(PathBuf, u64, u64)>,
-    /// The kernel module's version.
-    module: Option<String>,
-    bus: Vec<OnBus>,
-}
-
-impl Surroundings {
-    /// Where GPUs sit that no other kernel driver has, such as that of virtual machines.
-    fn on_bus(&self) -> Vec<PciAddress> {
-        let ours = |gpu: &&OnBus| gpu.driver.as_deref().is_none_or(|driver| driver == "nvidia");
-        self.bus.iter().filter(ours).map(|gpu| gpu.address).collect()
-    }
 }
 
 /// See the module.
@@ -293,14 +272,7 @@ impl Monitor {
     }
 
     fn look_around(&self) -> Surroundings {
-        let roots = &self.settings.roots;
-        let library = library::find(&roots.driver).found.and_then(|path| {
-            let file = fs_err::metadata(&path).ok()?;
-            Some((path, file.dev(), file.ino()))
-        });
-        // A bus that cannot be read is no news.
-        let bus = sysfs::gpus_on_bus(&roots.sysfs).unwrap_or_else(|_| self.surroundings.bus.clone());
-        Surroundings { library, module: procfs::loaded_module(&roots.procfs), bus }
+        self.surroundings.look_again(&self.settings.roots)
     }
 
     fn reconnect(&mut self, surroundings: Surroundings) {

@@ -111,6 +111,20 @@ fn dashboards_and_rules_arrive_as_they_are() {
 }
 
 #[test]
+fn alerts_link_to_where_the_runbooks_are() {
+    let url = "--set=monitoring.prometheusRule.runbookUrl=https://wiki.example.com/runbooks/";
+    let objects = all(&["--set=monitoring.prometheusRule.enabled=true", url]);
+    let rules = one(&objects, "PrometheusRule", "dra-driver-rules");
+    let groups = list(&rules["spec"]["groups"]).iter().flat_map(|group| list(&group["rules"]));
+    let alerts: Vec<_> = groups.filter(|rule| rule["alert"].is_string()).collect();
+    assert!(!alerts.is_empty());
+    for alert in alerts {
+        let page = format!("https://wiki.example.com/runbooks/{}.md", text(&alert["alert"]));
+        assert_eq!(alert["annotations"]["runbook_url"], page);
+    }
+}
+
+#[test]
 fn the_charts_version_is_the_workspaces() {
     let manifest = fs::read_to_string(chart::folder().join("Chart.yaml")).unwrap();
     let manifest: Value = serde_saphyr::from_str(&manifest).unwrap();

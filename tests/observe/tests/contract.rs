@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dra_controller::webhook;
 use dra_driver::node::State;
 use dra_kubelet_plugin::metrics::Reason;
-use dra_kubelet_plugin::metrics::list::{Entry, Kind, METRICS};
+use dra_kubelet_plugin::metrics::list::{Kind, METRICS};
 use observe::promql::{self, Named};
 use observe::rules::Rule;
 use observe::{dashboards, repository, rules};
@@ -14,14 +15,43 @@ use observe::{dashboards, repository, rules};
 /// Labels that Prometheus has from its configuration.
 const ATTACHED: [&str; 2] = ["cluster", "node"];
 
+/// A metric as a program exports it.
+#[derive(Clone)]
+struct Metric {
+    name: String,
+    labels: BTreeSet<String>,
+}
+
 /// The names of the series that the programs export, each with its metric.
-fn exported() -> BTreeMap<String, Entry> {
+fn exported() -> BTreeMap<String, Metric> {
     let mut exported = BTreeMap::new();
     for entry in METRICS {
         let endings: &[&str] =
             if entry.kind == Kind::Histogram { &["_bucket", "_count", "_sum"] } else { &[""] };
-        exported.extend(endings.iter().map(|ending| (format!("{}{ending}", entry.name), entry)));
+        let labels = entry.labels.iter().map(|label| (*label).to_owned()).collect();
+        let metric = Metric { name: entry.name.to_owned(), labels };
+        exported.extend(endings.iter().map(|ending| (format!("{}{ending}", entry.name), metric.clone())));
     }
+    exported.extend(exported_by_the_webhook());
+    exported
+}
+
+/// The webhook has no list of its metrics; what it exports is read from what it serves.
+fn exported_by_the_webhook() -> BTreeMap<String, Metric> {
+    let mut text = String::new();
+    let metrics = webhook::metrics::Metrics::new("example.com", "1");
+    prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).unwrap();
+    let mut exported: BTreeMap<String, Metric> = BTreeMap::new();
+    for sample in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, rest) = sample.split_once('{').unwrap();
+        let labels = rest.rsplit_once('}').unwrap().0.split(',').map(|pair| pair.split('=').next().unwrap());
+        let ending = ["_bucket", "_count", "_sum"].iter().find_map(|ending| series.strip_suffix(ending));
+        let name = ending.unwrap_or(series).to_owned();
+        let metric =
+            exported.entry(series.to_owned()).or_insert_with(|| Metric { name, labels: BTreeSet::new() });
+        metric.labels.extend(labels.map(str::to_owned));
+    }
+    assert!(exported.len() >= 5, "the webhook's metrics were read");
     exported
 }
 
@@ -78,7 +108,7 @@ fn every_metric_that_is_used_is_exported() {
             }
             let entry = exported.get(metric).unwrap_or_else(|| panic!("{place}: nothing exports {metric}"));
             for (label, _, value) in selector.matchers {
-                let known = entry.labels.contains(&label.as_str())
+                let known = entry.labels.contains(&label)
                     || ATTACHED.contains(&label.as_str())
                     || label == "driver"
                     || (label == "le" && metric.ends_with("_bucket"));
@@ -107,9 +137,8 @@ fn assert_known_value(place: &str, label: &str, value: &str) {
 
 #[test]
 fn series_are_grouped_and_joined_by_labels_that_exist() {
-    let mut known: BTreeSet<&str> = METRICS.iter().flat_map(|entry| entry.labels.iter().copied()).collect();
-    known.extend(ATTACHED);
-    known.extend(["driver", "le"]);
+    let mut known: BTreeSet<String> = exported().into_values().flat_map(|metric| metric.labels).collect();
+    known.extend(ATTACHED.into_iter().chain(["driver", "le"]).map(str::to_owned));
     for (place, expression) in expressions().iter().filter(|(place, _)| !place.starts_with("docs/")) {
         for label in named(place, expression).labels {
             assert!(known.contains(label.as_str()), "{place}: no metric has the label {label}");
@@ -119,22 +148,31 @@ fn series_are_grouped_and_joined_by_labels_that_exist() {
 
 #[test]
 fn every_exported_metric_is_documented_and_shown() {
-    let page = fs_err::read_to_string(repository().join("docs/reference/metrics.md")).unwrap();
-    let documented: BTreeSet<&str> =
-        page.lines().filter_map(|line| line.strip_prefix("| `dra_")?.split('`').next()).collect();
-    let wanted: BTreeSet<&str> =
-        METRICS.iter().map(|entry| entry.name.strip_prefix("dra_").unwrap()).collect();
+    let mut documented = BTreeSet::new();
+    for page in ["metrics.md", "controller-metrics.md"] {
+        let page = fs_err::read_to_string(repository().join("docs/reference").join(page)).unwrap();
+        let names = page.lines().filter_map(|line| line.strip_prefix("| `dra_")?.split('`').next());
+        documented.extend(names.map(|name| format!("dra_{name}")));
+    }
+    let exported = exported();
+    let wanted: BTreeSet<String> = exported.values().map(|metric| metric.name.clone()).collect();
     assert_eq!(documented, wanted);
 
     let mut shown = BTreeSet::new();
     for (place, expression) in expressions().iter().filter(|(place, _)| !place.starts_with("docs/")) {
         shown.extend(named(place, expression).selectors.into_iter().map(|selector| selector.metric));
     }
-    for entry in METRICS {
-        let used = exported().iter().any(|(series, of)| of.name == entry.name && shown.contains(series));
-        // It counts slices, of which users know nothing; DRASliceMissing counts devices.
-        let unused = ["dra_slices_published"];
-        assert_ne!(used, unused.contains(&entry.name), "{} in dashboards and rules", entry.name);
+    // Of slices users know nothing: DRASliceMissing counts devices. What the webhook answers is for whoever looks into
+    // one of its alerts.
+    let unused = [
+        "dra_slices_published",
+        "dra_webhook_build_info",
+        "dra_webhook_request_duration_seconds",
+        "dra_webhook_requests_total",
+    ];
+    for name in wanted {
+        let used = exported.iter().any(|(series, of)| of.name == name && shown.contains(series));
+        assert_ne!(used, unused.contains(&name.as_str()), "{name} in dashboards and rules");
     }
 }
 

@@ -7,5 +7,7 @@ mod admission;
 mod pods;
 mod privileges;
 mod release;
+mod rights;
+mod scene;
 mod story;
 mod unchanged;
