@@ -13,7 +13,7 @@ pub mod taint;
 use k8s_openapi::api::resource::v1::Device;
 
 use crate::inventory::Gpu;
-use crate::node::View;
+use crate::node::{View, Yielding};
 
 /// What to do with devices that have a fault, or that the driver keeps away from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,27 @@ pub fn devices(driver: &str, view: &View, faulty: Faulty) -> Vec<Device> {
     let whole = |gpu: &&Gpu| gpu.usable && !gpu.mig.enabled;
     let gpus = order::packed(view.inventory.gpus.iter().filter(whole).collect());
     gpus.into_iter().filter_map(|gpu| device(driver, view, gpu, faulty)).collect()
+}
+
+/// Devices of an earlier plugin, while the driver keeps away from GPUs of which this one knows nothing.
+#[must_use]
+pub fn kept_away_from(
+    driver: &str,
+    published: Vec<Device>,
+    yielding: &Yielding,
+    faulty: Faulty,
+) -> Vec<Device> {
+    if faulty == Faulty::LeftOut {
+        return Vec::new();
+    }
+    let taint = taint::of_yielding(driver, yielding);
+    let tainted = |device: Device| {
+        let mut taints = device.taints.unwrap_or_default();
+        taints.retain(|known| known.key != taint.key);
+        taints.push(taint.clone());
+        Device { taints: Some(taints), ..device }
+    };
+    published.into_iter().map(tainted).collect()
 }
 
 /// None for a GPU without a name, or that needs a taint where such are left out.

@@ -127,6 +127,16 @@ pub fn writes(
     writes
 }
 
+/// The devices that a pool's slices have: those of its newest generation, in the order of the slices.
+#[must_use]
+pub fn published(pool: &str, existing: &[ResourceSlice]) -> Vec<Device> {
+    let mut slices: Vec<_> = existing.iter().filter(|slice| slice.spec.pool.name == pool).collect();
+    let newest = slices.iter().map(|slice| slice.spec.pool.generation).max();
+    slices.retain(|slice| Some(slice.spec.pool.generation) == newest);
+    slices.sort_by_key(|slice| slice.metadata.name.clone());
+    slices.into_iter().flat_map(|slice| slice.spec.devices.iter().flatten().cloned()).collect()
+}
+
 /// Whether the API server dropped the taints of a device that was sent to it.
 #[must_use]
 pub fn dropped_taints(sent: &ResourceSlice, stored: &ResourceSlice) -> bool {

@@ -118,6 +118,22 @@ fn devices_that_the_driver_keeps_away_from_are_tainted_besides_their_faults() {
     assert_eq!(taints(Faulty::LeftOut), [].into());
 }
 
+#[test]
+fn devices_of_an_earlier_plugin_are_tainted_while_this_one_keeps_away() {
+    let since = Timestamp::from_second(1_700_000_000).unwrap();
+    let yielding = Yielding { reason: "the driver is exchanged".into(), since, open: None };
+    let mut before = view(vec![h100(0x1b, Some(0)), h100(0x43, Some(0))]);
+    before.faults.insert("gpu-0000-1b-00-0".into(), vec![fault(Class::Reset)]);
+    let published = devices(DRIVER, &before, Faulty::Tainted);
+    before.yielding = Some(yielding.clone());
+    // As if it had been asked to keep away when it knew the GPUs.
+    let wanted = devices(DRIVER, &before, Faulty::Tainted);
+    assert_ne!(wanted, published);
+    assert_eq!(kept_away_from(DRIVER, published.clone(), &yielding, Faulty::Tainted), wanted);
+    assert_eq!(kept_away_from(DRIVER, wanted.clone(), &yielding, Faulty::Tainted), wanted);
+    assert_eq!(kept_away_from(DRIVER, published, &yielding, Faulty::LeftOut), []);
+}
+
 /// The names under which NVIDIA's driver 25.8 publishes a whole GPU, and upstream's standard attributes.
 #[test]
 fn claims_written_for_nvidias_driver_find_what_they_ask_for() {

@@ -241,7 +241,7 @@ impl Publisher {
     async fn bring_together(&mut self) -> Result<(), RequestError> {
         loop {
             let view = self.inputs.views.borrow_and_update().clone();
-            if !view.was_asked() {
+            if !view.was_asked() && view.yielding.is_none() {
                 return Ok(());
             }
             if let Progress::Done = self.attempt(&view).await? {
@@ -252,11 +252,21 @@ impl Publisher {
 
     async fn attempt(&mut self, view: &View) -> Result<Progress, RequestError> {
         let Settings { driver, node } = self.settings.clone();
-        let faulty = self.what_to_do_with_faulty(view).await?;
-        let devices = device::devices(&driver, view, faulty);
         let name = device::gpu_pool(&node);
-        let pool = Pool { driver, node, node_uid: self.know_node().await?, name };
         let existing = self.mirror.slices();
+        let faulty = self.what_to_do_with_faulty(view).await?;
+        let devices = match &view.yielding {
+            // The GPUs were never looked at, but an earlier plugin has published them.
+            Some(yielding) if !view.was_asked() => {
+                let published = slices::published(&name, &existing);
+                if published.is_empty() {
+                    return Ok(Progress::Done);
+                }
+                device::kept_away_from(&driver, published, yielding, faulty)
+            }
+            _ => device::devices(&driver, view, faulty),
+        };
+        let pool = Pool { driver, node, node_uid: self.know_node().await?, name };
         let writes = slices::writes(&pool, &slices::layout(&devices), &existing, &self.taken);
         for write in &writes {
             if let Progress::Again = self.write(write).await? {

@@ -59,23 +59,15 @@ async fn the_driver_keeps_away_from_its_gpus_while_a_label_of_the_node_asks_for_
     pod_on(&gpus, 0, "user").await;
     gpus.sees_one("user", "main").await;
     let nodes: Api<Node> = Api::all(gpus.space.client.clone());
+    let node = gpus.cluster.node.clone();
     let set = async |value: Option<&str>| {
         let change = json!({"metadata": {"labels": {&label: value}}});
-        nodes.patch(&gpus.cluster.node, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+        nodes.patch(&node, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
     };
 
     let began = Instant::now();
     set(Some("paused-for-driver-upgrade")).await;
-    let key = format!("{}/yielding", gpus.driver);
-    gpus.until("taint its GPUs", async || {
-        let slices = gpus.slices().await;
-        let devices: Vec<_> = slices.iter().flat_map(|slice| slice.spec.devices.iter().flatten()).collect();
-        let tainted = devices.iter().filter(|device| {
-            device.taints.iter().flatten().any(|taint| taint.key == key && taint.effect == "NoSchedule")
-        });
-        (tainted.count() == 2 && devices.len() == 2).then_some(())
-    })
-    .await;
+    yielding(&gpus, 2).await;
     println!("label to taint: {:?}", began.elapsed());
     let pid = gpus.pid().as_raw_nonzero().get();
     let mut calls = gpus.fake.calls().into_iter().filter(|call| call.pid == u32::try_from(pid).unwrap());
@@ -99,7 +91,29 @@ async fn the_driver_keeps_away_from_its_gpus_while_a_label_of_the_node_asks_for_
 
     set(None).await;
     gpus.sees_one("next", "main").await;
+
+    // A plugin that is asked before it has ever looked at the GPUs taints what the one before it has published.
+    gpus.stop().await;
+    set(Some("paused-for-driver-upgrade")).await;
+    gpus.start_under(&["env".into(), format!("YIELD_LABEL={label}").into()]).await;
+    yielding(&gpus, 2).await;
+    set(None).await;
+    yielding(&gpus, 0).await;
     gpus.finish().await;
+}
+
+/// Waits until so many of the two GPUs have the taint that keeps new claims away while the driver keeps away.
+async fn yielding(gpus: &Gpus, wanted: usize) {
+    let key = format!("{}/yielding", gpus.driver);
+    gpus.until("taint its GPUs", async || {
+        let slices = gpus.slices().await;
+        let devices: Vec<_> = slices.iter().flat_map(|slice| slice.spec.devices.iter().flatten()).collect();
+        let tainted = devices.iter().filter(|device| {
+            device.taints.iter().flatten().any(|taint| taint.key == key && taint.effect == "NoSchedule")
+        });
+        (tainted.count() == wanted && devices.len() == 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -134,6 +134,23 @@ fn named(name: &str, generation: i64, count: i64, devices: &[Device]) -> Resourc
 }
 
 #[test]
+fn what_is_published_is_the_newest_generation_in_the_order_of_the_slices() {
+    let pool = pool();
+    let slice = |name: &str, generation: i64, devices: &[&str]| {
+        let mut slice = pool.slice(&wanted(&[devices])[0], generation, 2, None).unwrap();
+        slice.metadata.name = Some(name.to_owned());
+        slice
+    };
+    let mut other = slice("a", 9, &["cpu"]);
+    other.spec.pool.name = "worker-1/cpu".into();
+    let existing =
+        [slice("c", 2, &["gpu-2"]), slice("b", 2, &["gpu-0", "gpu-1"]), slice("a", 1, &["gpu-3"]), other];
+    let names: Vec<_> = published(&pool.name, &existing).into_iter().map(|device| device.name).collect();
+    assert_eq!(names, ["gpu-0", "gpu-1", "gpu-2"]);
+    assert_eq!(published("worker-2/gpu", &existing), []);
+}
+
+#[test]
 fn a_node_without_devices_has_one_empty_slice() {
     let slices = layout(&[]);
     assert_eq!(slices, [vec![]]);
