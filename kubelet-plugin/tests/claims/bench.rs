@@ -185,12 +185,22 @@ impl Bench {
         self.prepare_within(claim, Duration::from_secs(40)).await
     }
 
+    /// What comes of a claim when the kubelet gives each call so much time. It calls again where a call ends in the
+    /// middle of the work, as it does on a busy machine.
     pub(crate) async fn prepare_within(
         &self,
         claim: &ClaimRef,
         within: Duration,
     ) -> Result<Vec<PreparedDevice>, String> {
-        prepare(&self.claims, claim, within).await
+        let end = Instant::now() + GUARD;
+        loop {
+            let answer = prepare(&self.claims, claim, within).await;
+            let goes_on =
+                answer.as_ref().is_err_and(|error| error.contains("the kubelet's next call joins it"));
+            if !goes_on || Instant::now() >= end {
+                return answer;
+            }
+        }
     }
 
     pub(crate) async fn unprepare(&self, claim: &ClaimRef) -> Result<(), String> {
