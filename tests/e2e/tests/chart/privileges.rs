@@ -96,10 +96,12 @@ async fn the_right_to_patch_events_is_missed_when_one_comes_again() {
         let lost = Injection::Lost(GpuSelector::Slot(0));
         let back = Injection::Returned { gpu: GpuSelector::Slot(0), uuid: None };
         scene.fake.inject(&lost).unwrap();
+        scene.tainted(1).await;
         sleep(Duration::from_secs(65)).await;
         scene.fake.inject(&back).unwrap();
+        scene.tainted(0).await;
         scene.fake.inject(&lost).unwrap();
-        let is_missed = scene.is_missed(Missed::Log("Event not sent"), Act::LoseGpu).await;
+        let is_missed = scene.is_missed(Missed::Log("Event not sent"), Act::LoseGpuAgain).await;
         assert_eq!(is_missed, !matches!(without, Without::Nothing), "{without:?}:\n{}", scene.log().await);
         scene.remove().await;
     }

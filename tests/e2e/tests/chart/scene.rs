@@ -9,7 +9,7 @@ use e2e::gpu::IMAGE;
 use fake_node::inject::{GpuSelector, Injection};
 use fake_node::{CreateOptions, Description};
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams};
@@ -53,6 +53,8 @@ pub(crate) enum Act {
     AddSlice,
     /// A GPU falls off the bus, which is worth an Event.
     LoseGpu,
+    /// The same GPU falls off again, which is counted on the same Event.
+    LoseGpuAgain,
     /// A pod claims a GPU.
     Pod,
     /// A GPU of which a record says that a claim holds it which is gone is claimed again.
@@ -159,7 +161,7 @@ impl Scene {
             Act::Nothing => {}
             Act::ChangeSlice => self.change_slice().await,
             Act::AddSlice => self.add_slice().await,
-            Act::LoseGpu => {
+            Act::LoseGpu | Act::LoseGpuAgain => {
                 self.published().await;
                 self.fake.inject(&Injection::Lost(GpuSelector::Slot(0))).unwrap();
             }
@@ -227,16 +229,33 @@ impl Scene {
                 let slices = self.slices().await;
                 slices.len() == 1 && slices[0].spec.pool.resource_slice_count == 1
             }
-            Act::LoseGpu => {
-                let about = format!("reportingComponent={}", self.driver);
-                let get =
-                    ["get", "events", "--namespace=default", "--output=name", "--field-selector", &about];
-                !run("kubectl", &get, "").await.unwrap().is_empty()
-            }
+            Act::LoseGpu => !self.events().await.is_empty(),
+            Act::LoseGpuAgain => self.events().await.iter().any(|event| event.series.is_some()),
             Act::Pod | Act::PodAfterLostUnprepare => {
                 let pod = self.space.api::<Pod>().get("user").await.unwrap();
                 phase(Some(&pod)) == Some("Running")
             }
+        }
+    }
+
+    /// The plugin's Events about its node.
+    async fn events(&self) -> Vec<Event> {
+        let events: Api<Event> = Api::namespaced(self.space.client.clone(), "default");
+        let own = ListParams::default().fields(&format!("reportingComponent={}", self.driver));
+        events.list(&own).await.unwrap().items
+    }
+
+    /// Waits until so many devices have a taint.
+    pub(crate) async fn tainted(&self, wanted: usize) {
+        let end = Instant::now() + GUARD;
+        loop {
+            let slice = self.published().await;
+            let tainted = slice.spec.devices.iter().flatten().filter(|device| device.taints.is_some());
+            if tainted.count() == wanted {
+                return;
+            }
+            assert!(Instant::now() < end, "{wanted} devices should be tainted:\n{}", self.log().await);
+            sleep(PACE).await;
         }
     }
 
