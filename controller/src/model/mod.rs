@@ -1,0 +1,3 @@
+//! What the controller knows of the cluster, in a slim form.
+
+pub mod attribute;
