@@ -6,3 +6,9 @@
 
 pub mod answer;
 pub mod case;
+pub mod coverage;
+pub mod generate;
+pub mod known;
+pub mod ours;
+pub mod program;
+pub mod run;
