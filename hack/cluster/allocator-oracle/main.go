@@ -14,6 +14,8 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"k8s.io/dynamic-resource-allocation/structured"
 )
 
 // maxLine bounds one case: a cluster of 500 nodes takes some megabytes.
@@ -40,6 +42,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "allocator-oracle takes no arguments, and -workers and -timeout must be above zero; see -help")
 		os.Exit(2)
 	}
+	// The scheduler takes the variant "stable" where a cluster has switched off what the others add. That one tries
+	// pools in an order that is random, so its answers can be compared with nobody's.
+	structured.EnableAllocators("incubating", "experimental")
 	if err := serve(os.Stdin, os.Stdout, flags); err != nil {
 		fmt.Fprintf(os.Stderr, "allocator-oracle: %v\n", err)
 		os.Exit(1)

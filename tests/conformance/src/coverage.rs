@@ -22,8 +22,8 @@ pub struct Coverage {
     pub backtracked: usize,
     /// Cases that have a part, by its name.
     pub parts: BTreeMap<&'static str, usize>,
-    /// Cases by the profile they were made with.
-    pub profiles: BTreeMap<&'static str, usize>,
+    /// By the profile that cases were made with: how many, solved, with backtracking, ended with an error.
+    pub profiles: BTreeMap<&'static str, [usize; 4]>,
 }
 
 impl Coverage {
@@ -32,7 +32,12 @@ impl Coverage {
         self.cases += 1;
         self.solved += usize::from(matches!(upstream, Answer::Fits(_)));
         self.backtracked += usize::from(taken_back > 0);
-        *self.profiles.entry(profile).or_default() += 1;
+        let error = matches!(upstream, Answer::Error { .. });
+        let counts = [true, matches!(upstream, Answer::Fits(_)), taken_back > 0, error];
+        let of_profile = self.profiles.entry(profile).or_default();
+        for (sum, counts) in of_profile.iter_mut().zip(counts) {
+            *sum += usize::from(counts);
+        }
         for (part, has) in parts(case, upstream) {
             *self.parts.entry(part).or_default() += usize::from(has);
         }

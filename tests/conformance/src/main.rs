@@ -74,7 +74,12 @@ fn print(report: &Report, seed: u64) {
         coverage.backtracked,
         percent(coverage.backtracked),
     );
-    for (part, count) in coverage.profiles.iter().chain(&coverage.parts) {
+    for (profile, [cases, solved, backtracked, errors]) in &coverage.profiles {
+        println!(
+            "  {profile:<30} {cases:>7}: {solved} solved, {backtracked} with backtracking, {errors} errors"
+        );
+    }
+    for (part, count) in &coverage.parts {
         println!("  {part:<30} {count:>7}");
     }
     println!("not compared, because upstream did not end in time: {:?}", report.not_compared);

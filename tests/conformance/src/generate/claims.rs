@@ -63,10 +63,20 @@ fn parameters(dice: &mut Dice) -> Value {
 }
 
 /// The claims of a case.
-pub(crate) fn claims(dice: &mut Dice, profile: &Profile, features: &Features) -> Vec<Value> {
+///
+/// Where GPUs are `partitioned`, requests may ask for partitions.
+pub(crate) fn claims(
+    dice: &mut Dice,
+    profile: &Profile,
+    features: &Features,
+    partitioned: bool,
+) -> Vec<Value> {
     let many = dice.range(profile.claims.0, profile.claims.1);
     (0..many)
-        .map(|number| Maker { profile, features, tangled: dice.chance(profile.tangle) }.claim(dice, number))
+        .map(|number| {
+            Maker { profile, features, partitioned, tangled: dice.chance(profile.tangle) }
+                .claim(dice, number, many)
+        })
         .collect()
 }
 
@@ -74,13 +84,16 @@ pub(crate) fn claims(dice: &mut Dice, profile: &Profile, features: &Features) ->
 struct Maker<'a> {
     profile: &'a Profile,
     features: &'a Features,
+    partitioned: bool,
     /// Requests want parts of what the ones before them take.
     tangled: bool,
 }
 
 impl Maker<'_> {
-    fn claim(&self, dice: &mut Dice, number: usize) -> Value {
-        let many = dice.range(self.profile.requests.0, self.profile.requests.1);
+    fn claim(&self, dice: &mut Dice, number: usize, of: usize) -> Value {
+        // Upstream's time grows with the power of what all claims ask for together.
+        let most = if of > 1 && !dice.chance(4) { 2 } else { self.profile.requests.1 };
+        let many = dice.range(self.profile.requests.0.min(most), most);
         let mut requests: Vec<Value> = (0..many).map(|at| self.request(dice, at, many)).collect();
         if dice.chance(2) {
             requests.reverse();
@@ -134,7 +147,7 @@ impl Maker<'_> {
             }
         }
         if self.profile.hgx > 0 {
-            wanted_of_hgx(dice, &mut wanted);
+            self.wanted_of_hgx(dice, &mut wanted);
         } else {
             wanted["deviceClassName"] = json!(dice.pick(&["any", "any", "any", "gpu", "good", "nic"]));
             // The first requests of a tangle take anything, the last ones want what those have taken.
@@ -145,9 +158,7 @@ impl Maker<'_> {
             };
             let mut selectors = Vec::new();
             if is_picky {
-                selectors.extend(
-                    (0..dice.range(1, 2)).map(|_| selector(&expressions::sound(dice, self.features))),
-                );
+                selectors.extend((0..self.selectors(dice)).map(|_| selector(&self.expression(dice))));
             }
             if dice.chance(self.profile.errors) {
                 selectors.push(selector(&expressions::broken(dice)));
@@ -168,6 +179,45 @@ impl Maker<'_> {
         wanted
     }
 
+    fn selectors(&self, dice: &mut Dice) -> usize {
+        if self.profile.plenty { 1 } else { dice.range(1, 2) }
+    }
+
+    fn expression(&self, dice: &mut Dice) -> String {
+        if self.profile.plenty && dice.chance(60) {
+            expressions::lenient(dice)
+        } else {
+            expressions::sound(dice, self.features)
+        }
+    }
+
+    fn wanted_of_hgx(&self, dice: &mut Dice, wanted: &mut Value) {
+        if self.partitioned && dice.chance(75) {
+            wanted["deviceClassName"] = json!("mig.nvidia.com");
+            let profile = dice.pick(&hgx::PARTITIONS).0;
+            let expression = match dice.range(0, 5) {
+                0 => {
+                    r#"device.capacity["gpu.nvidia.com"].memory.compareTo(quantity("20Gi")) >= 0"#.to_owned()
+                }
+                1 => r#"device.attributes["gpu.nvidia.com"].profile.startsWith("1g.")"#.to_owned(),
+                _ => format!(r#"device.attributes["gpu.nvidia.com"].profile == "{profile}""#),
+            };
+            wanted["selectors"] = json!([selector(&expression)]);
+        } else {
+            wanted["deviceClassName"] = json!(dice.pick(&["gpu.nvidia.com", "gpu.nvidia.com", "any"]));
+            if dice.chance(30) {
+                let expression = match dice.range(0, 2) {
+                    0 => r#"device.attributes["gpu.nvidia.com"].productName.contains("H100")"#,
+                    1 => r#"device.attributes["gpu.nvidia.com"].numa == 1"#,
+                    _ => {
+                        r#"device.attributes["gpu.nvidia.com"].driverVersion.isGreaterThan(semver("550.0.0"))"#
+                    }
+                };
+                wanted["selectors"] = json!([selector(expression)]);
+            }
+        }
+    }
+
     fn constraint(&self, dice: &mut Dice, requests: &[Value]) -> Value {
         if dice.chance(self.profile.errors / 2) {
             return json!({"requests": []});
@@ -179,8 +229,11 @@ impl Maker<'_> {
         } else {
             *dice.pick(&DRIVERS)
         };
-        let names: &[&str] =
-            if self.profile.hgx > 0 { &["numa", "index", "productName", "uuid"] } else { &ATTRIBUTES };
+        let names: &[&str] = if self.profile.hgx > 0 {
+            &["numa", "productName", "productName", "architecture", "parentUUID"]
+        } else {
+            &ATTRIBUTES
+        };
         let attribute = match dice.range(0, 9) {
             0 | 1 => ROOT.to_owned(),
             2 if self.features.lists() => format!("{driver}/ports"),
@@ -196,29 +249,6 @@ impl Maker<'_> {
             constraint["requests"] = json!(some_requests(dice, requests));
         }
         constraint
-    }
-}
-
-fn wanted_of_hgx(dice: &mut Dice, wanted: &mut Value) {
-    if dice.chance(55) {
-        wanted["deviceClassName"] = json!("mig.nvidia.com");
-        let profile = dice.pick(&hgx::PARTITIONS).0;
-        let expression = match dice.range(0, 5) {
-            0 => r#"device.capacity["gpu.nvidia.com"].memory.compareTo(quantity("20Gi")) >= 0"#.to_owned(),
-            1 => r#"device.attributes["gpu.nvidia.com"].profile.startsWith("1g.")"#.to_owned(),
-            _ => format!(r#"device.attributes["gpu.nvidia.com"].profile == "{profile}""#),
-        };
-        wanted["selectors"] = json!([selector(&expression)]);
-    } else {
-        wanted["deviceClassName"] = json!(dice.pick(&["gpu.nvidia.com", "gpu.nvidia.com", "any"]));
-        if dice.chance(30) {
-            let expression = match dice.range(0, 2) {
-                0 => r#"device.attributes["gpu.nvidia.com"].productName.contains("H100")"#,
-                1 => r#"device.attributes["gpu.nvidia.com"].numa == 1"#,
-                _ => r#"device.attributes["gpu.nvidia.com"].driverVersion.isGreaterThan(semver("550.0.0"))"#,
-            };
-            wanted["selectors"] = json!([selector(expression)]);
-        }
     }
 }
 

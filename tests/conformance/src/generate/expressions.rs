@@ -43,6 +43,19 @@ pub(crate) fn sound(dice: &mut Dice, features: &Features) -> String {
     }
 }
 
+/// An expression that is true for most devices.
+pub(crate) fn lenient(dice: &mut Dice) -> String {
+    let model = *dice.pick(&MODELS);
+    match dice.range(0, 5) {
+        0 => format!(r#"{OWN}.model != "{model}""#),
+        1 => format!(r#"{OWN}.model in ["a", "b", "{model}"]"#),
+        2 => format!(r#"{OWN}.healthy || {OWN}.numa == 0"#),
+        3 => format!(r#"{OWN}.version.isLessThan(semver("3.0.0"))"#),
+        4 => format!(r#"{OWN}.?index.orValue(0) < 5"#),
+        _ => format!(r#"{OWN}.model.matches("^[a{model}]$")"#),
+    }
+}
+
 /// One that does not compile, or fails on some devices.
 pub(crate) fn broken(dice: &mut Dice) -> String {
     match dice.range(0, 9) {

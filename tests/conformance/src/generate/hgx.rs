@@ -29,7 +29,7 @@ const MEMORY_SLICES: usize = 8;
 /// Makes the node that is asked about, or, with a number above 0, another one.
 pub(crate) fn node(dice: &mut Dice, profile: &Profile, partitioned: bool, number: usize, into: &mut Pools) {
     let name = if number == 0 { NODE } else { OTHER_NODES[number % 2] };
-    let gpus = if partitioned { dice.range(1, 2) } else { *dice.pick(&[2, 4, 8]) };
+    let gpus = if partitioned { *dice.pick(&[1, 1, 1, 2]) } else { *dice.pick(&[2, 4, 8]) };
     let taints = dice.chance(profile.taints);
     let mut slices = Vec::new();
     if partitioned {

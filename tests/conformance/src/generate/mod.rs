@@ -34,12 +34,15 @@ pub fn case(seed: u64, index: u64) -> Made {
     let mut dice = Dice::of_case(seed, index);
     let features = Features::any(&mut dice);
     let whole = Profile::any(&mut dice);
-    let profile = features.fit(whole, &mut dice);
+    let mut profile = features.fit(whole, &mut dice);
+    if dice.chance(70) {
+        profile = profile.with_plenty();
+    }
     let mut pools = Pools::default();
     let many = dice.range(profile.pools.0, profile.pools.1);
+    let partitioned = dice.chance(profile.counters.min(75));
     for number in 0..many {
         if profile.hgx > 0 {
-            let partitioned = dice.chance(profile.counters.min(70));
             hgx::node(&mut dice, &profile, partitioned, number, &mut pools);
         } else {
             pools::pool(&mut dice, &profile, &features, number, &mut pools);
@@ -51,7 +54,7 @@ pub fn case(seed: u64, index: u64) -> Made {
         features: features.names(),
         classes: claims::classes(&mut dice, &profile, &features),
         slices: pools.slices,
-        claims: claims::claims(&mut dice, &profile, &features),
+        claims: claims::claims(&mut dice, &profile, &features, partitioned),
         node: words::node(zone),
         allocated_devices: Vec::new(),
         allocated_shared_devices: Vec::new(),

@@ -55,6 +55,7 @@ struct Maker<'a> {
     sets: usize,
     taints: bool,
     binding: bool,
+    gaps: bool,
     /// All devices alike: no number of their own, one shape.
     alike: bool,
     qualified: bool,
@@ -66,7 +67,7 @@ impl<'a> Maker<'a> {
         let place = if dice.chance(profile.per_device) {
             Place::PerDevice
         } else {
-            match dice.range(0, 19) {
+            match dice.range(if number == 0 { 0 } else { 6 }, 19) {
                 0..=11 => Place::Here,
                 12 => Place::Elsewhere,
                 13..=15 => Place::Everywhere,
@@ -91,6 +92,7 @@ impl<'a> Maker<'a> {
             sets: dice.range(1, 2),
             taints: dice.chance(profile.taints),
             binding: dice.chance(profile.binding),
+            gaps: dice.chance(profile.gaps),
             alike: dice.chance(35),
             qualified: dice.chance(15),
         }
@@ -211,7 +213,7 @@ impl<'a> Maker<'a> {
     fn attributes(&self, dice: &mut Dice, serial: usize) -> Map<String, Value> {
         let mut attributes = Map::new();
         let mut add = |dice: &mut Dice, name: &str, value: Value| {
-            if !dice.chance(self.profile.gaps) {
+            if !(self.gaps && dice.chance(12)) {
                 let name = if self.qualified && !name.contains('/') {
                     format!("{}/{name}", self.driver)
                 } else {
@@ -263,9 +265,13 @@ impl<'a> Maker<'a> {
     }
 
     fn counter_set(&self, dice: &mut Dice, set: usize) -> Value {
+        let (memory, units) = if self.profile.plenty {
+            (["8Gi", "12Gi", "16Gi", "8192Mi"], ["6", "8", "9", "8500m"])
+        } else {
+            (["4Gi", "6Gi", "8Gi", "8192Mi"], ["3", "4", "7", "4500m"])
+        };
         json!({"name": format!("set-{set}"), "counters": {
-            "memory": {"value": dice.pick(&["4Gi", "6Gi", "8Gi", "8192Mi"])},
-            "units": {"value": dice.pick(&["3", "4", "7", "4500m"])},
+            "memory": {"value": dice.pick(&memory)}, "units": {"value": dice.pick(&units)},
         }})
     }
 

@@ -46,10 +46,12 @@ pub(crate) struct Profile {
     pub(crate) allocated: u32,
     /// A selector, class or constraint that ends in an error.
     pub(crate) errors: u32,
-    /// A device that lacks an attribute of its kind.
+    /// A pool some of whose devices lack attributes.
     pub(crate) gaps: u32,
     /// The requests of a claim compete for the same few devices.
     pub(crate) tangle: u32,
+    /// There is more of everything than is asked for.
+    pub(crate) plenty: bool,
 }
 
 const PLAIN: Profile = Profile {
@@ -77,6 +79,7 @@ const PLAIN: Profile = Profile {
     errors: 1,
     gaps: 4,
     tangle: 30,
+    plenty: false,
 };
 
 pub(crate) const PROFILES: [Profile; 6] = [
@@ -86,9 +89,9 @@ pub(crate) const PROFILES: [Profile; 6] = [
         share: 18,
         hgx: 100,
         pools: (1, 2),
-        claims: (1, 3),
+        claims: (1, 2),
         requests: (1, 3),
-        count: 4,
+        count: 2,
         counters: 100,
         taints: 15,
         binding: 5,
@@ -153,8 +156,8 @@ pub(crate) const PROFILES: [Profile; 6] = [
         counters: 30,
         shared: 20,
         broken_pool: 45,
-        errors: 12,
-        gaps: 12,
+        errors: 6,
+        gaps: 30,
         all: 30,
         ..PLAIN
     },
@@ -172,5 +175,22 @@ impl Profile {
             }
         }
         PLAIN
+    }
+
+    /// The same where most things fit.
+    pub(crate) fn with_plenty(self) -> Self {
+        let (least, most) = self.devices;
+        Self {
+            pools: (self.pools.0, self.pools.1 + 1),
+            devices: (least + 2, most + 3),
+            claims: (1, self.claims.1.min(2)),
+            count: self.count.min(2),
+            all: self.all / 2,
+            constraints: self.constraints * 3 / 4,
+            allocated: self.allocated / 2,
+            errors: self.errors / 2,
+            plenty: true,
+            ..self
+        }
     }
 }
