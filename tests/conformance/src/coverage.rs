@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::case::Case;
+use crate::look::list;
 
 /// How many of 20,000 cases have each part at least.
 pub const LEAST_OF_EACH: usize = 1000;
@@ -146,8 +147,4 @@ fn has_share(upstream: &Answer) -> bool {
     let Answer::Fits(allocations) = upstream else { return false };
     let results = allocations.iter().flat_map(|allocation| list(&allocation["devices"]["results"]));
     results.into_iter().any(|result| !result["shareID"].is_null())
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }
