@@ -14,6 +14,10 @@ use super::words::{
 pub(crate) struct Pools {
     pub(crate) slices: Vec<Value>,
     pub(crate) devices: Vec<Known>,
+    /// Drivers that have a pool which is named after the node.
+    node_pools: Vec<&'static str>,
+    /// Whether one of those has counters.
+    counted: bool,
 }
 
 /// A device, for those who allocate it.
@@ -39,7 +43,7 @@ enum Place {
 
 /// Makes one pool.
 pub(crate) fn pool(dice: &mut Dice, profile: &Profile, features: &Features, number: usize, into: &mut Pools) {
-    let maker = Maker::new(dice, profile, features, number);
+    let maker = Maker::new(dice, profile, features, number, into);
     maker.make(dice, into);
 }
 
@@ -62,7 +66,13 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(dice: &mut Dice, profile: &'a Profile, features: &'a Features, number: usize) -> Self {
+    fn new(
+        dice: &mut Dice,
+        profile: &'a Profile,
+        features: &'a Features,
+        number: usize,
+        into: &mut Pools,
+    ) -> Self {
         let driver = if dice.chance(60) { DRIVERS[0] } else { *dice.pick(&DRIVERS) };
         let place = if dice.chance(profile.per_device) {
             Place::PerDevice
@@ -75,8 +85,11 @@ impl<'a> Maker<'a> {
             }
         };
         let counters = dice.chance(profile.counters);
-        // Upstream takes two pools of one name for one where both have counters; `known` has that case.
-        let name = if dice.chance(40) && !counters && number == 0 {
+        // Upstream takes two pools of one name for one where both have counters; a kept case has that.
+        let is_taken = into.node_pools.contains(&driver) || (counters && into.counted);
+        let name = if !is_taken && dice.chance(40) {
+            into.node_pools.push(driver);
+            into.counted |= counters;
             NODE.to_owned()
         } else {
             let stem = *dice.pick(&["rack", "node-b/gpus", "shelf"]);
@@ -114,15 +127,13 @@ impl<'a> Maker<'a> {
                 devices.push(self.device(dice, serial, place, into));
                 serial += 1;
             }
-            let mut slice =
-                self.slice(dice, &format!("{slot}-{}", self.name.replace('/', "-")), generation, place);
+            let mut slice = self.slice(dice, &slot.to_string(), generation, place);
             slice["spec"]["devices"] = Value::Array(devices);
             slices.push(slice);
         }
         if self.counters {
             let place = if self.place == Place::PerDevice { Place::Everywhere } else { self.place };
-            let name = format!("counters-{}", self.name.replace('/', "-"));
-            let mut slice = self.slice(dice, &name, generation, place);
+            let mut slice = self.slice(dice, "counters", generation, place);
             slice["spec"]["sharedCounters"] = (0..self.sets).map(|set| self.counter_set(dice, set)).collect();
             slices.push(slice);
         }
@@ -145,14 +156,15 @@ impl<'a> Maker<'a> {
             _ => return,
         };
         let place = if dice.chance(50) { Place::Elsewhere } else { Place::Here };
-        let mut slice = self.slice(dice, &format!("aged-{}", self.name.replace('/', "-")), generation, place);
+        let mut slice = self.slice(dice, "aged", generation, place);
         slice["spec"]["pool"]["generation"] = json!(if newer { generation + 1 } else { generation - 1 });
         slice["spec"]["pool"]["resourceSliceCount"] = json!(dice.range(1, 2));
         slice["spec"]["devices"] = json!([{"name": "device-0"}, {"name": "aged"}]);
         slices.push(slice);
     }
 
-    fn slice(&self, dice: &mut Dice, name: &str, generation: usize, place: Place) -> Value {
+    fn slice(&self, dice: &mut Dice, stem: &str, generation: usize, place: Place) -> Value {
+        let name = format!("{stem}-{}-{}", self.driver, self.name.replace('/', "-"));
         let pool = json!({"name": self.name, "generation": generation, "resourceSliceCount": 1});
         let mut slice = json!({"metadata": {"name": name}, "spec": {"driver": self.driver, "pool": pool}});
         let spec = &mut slice["spec"];
