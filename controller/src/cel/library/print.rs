@@ -180,14 +180,16 @@ fn fixed(number: f64, digits: usize) -> String {
     format!("{sign}{grouped}{fraction}")
 }
 
-fn scientific(number: f64, digits: usize) -> String {
+/// With one digit before the point and six behind it: what the template says of digits is, to upstream, how wide the
+/// text is at least.
+fn scientific(number: f64, width: usize) -> String {
     if !number.is_finite() {
         return not_finite(number);
     }
-    let text = format!("{number:.digits$e}");
+    let text = format!("{number:.DIGITS$e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    format!("{mantissa}×10{}", superscript(exponent))
+    format!("{:>width$}", format!("{mantissa}×10{}", superscript(exponent)))
 }
 
 /// The exponent of a power of ten, in small digits.
