@@ -632,7 +632,16 @@ fn planned_call(
         _ => {}
     }
     let (name, function) = library::function(name).ok_or_else(|| undeclared(name))?;
-    let call = Call { name, function, cost: cost::of_call(name, overload), arguments: nodes };
+    let constant_pattern = matches!(nodes.get(1), Some(Node::Constant(Value::String(_))));
+    let ends_at_failure = match name {
+        "findAll" => true,
+        "matches" | "find" => constant_pattern,
+        "@in" | "sort" | "@sortByAssociatedKeys" => false,
+        operator if operator.contains('_') => false,
+        _ => nodes.len() > 2 || overload.is_none(),
+    };
+    let call =
+        Call { name, function, cost: cost::of_call(name, overload), arguments: nodes, ends_at_failure };
     special::settled(call)
 }
 

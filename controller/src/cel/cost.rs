@@ -1,7 +1,7 @@
 //! What an evaluation costs, counted as Kubernetes counts it, and what it may do at most.
 
 use super::library::format;
-use super::value::{Fault, Value};
+use super::value::{Fatal, Fault, Value};
 
 /// What Kubernetes allows an expression to cost. (`CELSelectorExpressionMaxCost`)
 pub const LIMIT: u64 = 1_000_000;
@@ -28,13 +28,13 @@ impl Budget {
     /// Counts a cost, or ends the evaluation.
     pub(super) fn charge(&mut self, cost: u64) -> Result<(), Fault> {
         self.cost = self.cost.saturating_add(cost);
-        if self.cost > LIMIT { Err(Fault::Exceeded) } else { Ok(()) }
+        if self.cost > LIMIT { Err(Fault::Fatal(Fatal::Exceeded)) } else { Ok(()) }
     }
 
     /// Counts work that has no cost, or ends the evaluation.
     pub(super) fn work(&mut self, amount: u64) -> Result<(), Fault> {
         self.work = self.work.saturating_add(amount);
-        if self.work > WORK_LIMIT { Err(Fault::Exceeded) } else { Ok(()) }
+        if self.work > WORK_LIMIT { Err(Fault::Fatal(Fatal::Exceeded)) } else { Ok(()) }
     }
 
     /// Counts the work of comparing two values.
@@ -127,6 +127,11 @@ fn tenth(size: u64) -> u64 {
 }
 
 impl Cost {
+    /// Whether the cost cannot be counted because the list that it depends on is none.
+    pub(super) fn needs_list(self, arguments: &[Value<'_>]) -> bool {
+        matches!(self, Self::Square(index) if !matches!(arguments.get(index), Some(Value::List(_))))
+    }
+
     /// The cost of a call with these arguments and this result, which is absent where the call failed.
     pub(super) fn of(self, arguments: &[Value<'_>], result: Option<&Value<'_>>) -> u64 {
         let size = |index: usize| arguments.get(index).map_or(1, Value::weight);

@@ -9,7 +9,7 @@ use super::plan::{
     Append, Bind, Call, Element, Entry, Fold, Insert, Node, OptionalMap, Path, Root, Step, StepKey,
 };
 use super::special;
-use super::value::{Fault, Outcome, Value};
+use super::value::{Fatal, Fault, Outcome, Value};
 
 /// Runs an expression for a device: what comes out, and what it cost.
 pub(super) fn run<'a>(node: &Node, variables: usize, device: &'a Device<'a>) -> (Outcome<'a>, u64) {
@@ -90,7 +90,13 @@ impl<'p, 'a> Run<'p, 'a> {
 
     fn resolve(&mut self, path: &'p Path) -> Outcome<'a> {
         let root = self.root(&path.root)?;
-        if path.steps.is_empty() && !matches!(root, Value::Optional(Some(_))) {
+        // Upstream cannot name an optional of a type that is not of the language itself.
+        if let (Root::Variable(_) | Root::Value(_), Value::Optional(Some(inner))) = (&path.root, &root)
+            && inner.is_foreign()
+        {
+            return Err(Fault::new(format!("unsupported conversion to ref.Val: ({})", inner.type_name())));
+        }
+        if path.steps.is_empty() {
             return Ok(root);
         }
         self.follow(root, &path.steps).map(Found::into_value)
@@ -138,39 +144,28 @@ impl<'p, 'a> Run<'p, 'a> {
     fn follow(&mut self, root: Value<'a>, steps: &'p [Step]) -> Result<Found<'a>, Fault> {
         let (mut value, mut optional) = match root {
             Value::Optional(None) => return Ok(Found::None),
-            // Upstream cannot name an optional of a type that is not of the language itself.
-            Value::Optional(Some(inner)) if inner.is_foreign() => {
-                return Err(Fault::new(format!(
-                    "unsupported conversion to ref.Val: ({})",
-                    inner.type_name()
-                )));
-            }
             Value::Optional(Some(inner)) => ((*inner).clone(), true),
             plain => (plain, false),
         };
         for step in steps {
             optional |= step.optional;
-            let (found, cost) = match &step.key {
-                StepKey::Constant(key) => (self.step(&value, key, optional), 1),
+            let found = match &step.key {
+                StepKey::Constant(key) => self.step(&value, key, optional),
                 StepKey::Computed(node) => {
-                    let (key, cost) = match node {
-                        Node::Path(path) => {
-                            (self.resolve(path), u64::from(!matches!(path.root, Root::Choice(..))))
-                        }
-                        other => (self.value(other), 1),
+                    let key = match node {
+                        Node::Path(path) => self.resolve(path),
+                        other => self.value(other),
                     };
                     match key {
-                        Err(Fault::Exceeded) => return Err(Fault::Exceeded),
-                        Err(fault) => (Err(fault), cost),
-                        Ok(key) if can_be_step(&key) => (self.step(&value, &key, optional), cost),
-                        Ok(key) => {
-                            (Err(Fault::new(format!("invalid qualifier type: {}", key.type_name()))), cost)
-                        }
+                        Err(Fault::Fatal(why)) => return Err(Fault::Fatal(why)),
+                        Err(fault) => Err(fault),
+                        Ok(key) if can_be_step(&key) => self.step(&value, &key, optional),
+                        Ok(key) => Err(Fault::new(format!("invalid qualifier type: {}", key.type_name()))),
                     }
                 }
             };
             if !(optional && matches!(found, Ok(None))) {
-                self.budget.charge(cost)?;
+                self.budget.charge(1)?;
             }
             match found? {
                 Some(next) => value = next,
@@ -242,7 +237,7 @@ impl<'p, 'a> Run<'p, 'a> {
                 Ok(_) => {
                     failed.get_or_insert_with(Fault::no_such_overload);
                 }
-                Err(Fault::Exceeded) => return Err(Fault::Exceeded),
+                Err(Fault::Fatal(why)) => return Err(Fault::Fatal(why)),
                 Err(fault) => {
                     failed.get_or_insert(fault);
                 }
@@ -272,11 +267,11 @@ impl<'p, 'a> Run<'p, 'a> {
     fn both(&mut self, one: &'p Node, other: &'p Node) -> Result<(Outcome<'a>, Outcome<'a>), Fault> {
         let one = self.value(one);
         if exceeded(&one) {
-            return Err(Fault::Exceeded);
+            return Err(Fault::Fatal(Fatal::Exceeded));
         }
         let other = self.value(other);
         if exceeded(&other) {
-            return Err(Fault::Exceeded);
+            return Err(Fault::Fatal(Fatal::Exceeded));
         }
         Ok((one, other))
     }
@@ -303,7 +298,7 @@ impl<'p, 'a> Run<'p, 'a> {
         let value = self.value(of);
         self.budget.charge(1)?;
         match value {
-            Err(Fault::Exceeded) => Err(Fault::Exceeded),
+            Err(Fault::Fatal(why)) => Err(Fault::Fatal(why)),
             Ok(Value::Bool(value)) => Ok(Value::Bool(value)),
             _ => Ok(Value::Bool(true)),
         }
@@ -316,14 +311,18 @@ impl<'p, 'a> Run<'p, 'a> {
         for argument in &call.arguments {
             match self.value(argument) {
                 Ok(value) => arguments.push(value),
-                Err(Fault::Exceeded) => return Err(Fault::Exceeded),
-                // With more than two arguments the first failure ends the call, and it costs nothing.
-                Err(fault) if call.arguments.len() > 2 => return Err(fault),
+                Err(Fault::Fatal(why)) => return Err(Fault::Fatal(why)),
                 Err(fault) => {
-                    failed.get_or_insert(fault);
                     arguments.push(Value::Null);
+                    if call.ends_at_failure && arguments.len() < call.arguments.len() {
+                        return Err(fault);
+                    }
+                    failed.get_or_insert(fault);
                 }
             }
+        }
+        if failed.is_some() && call.cost.needs_list(&arguments) {
+            return Err(Fault::Fatal(Fatal::Internal));
         }
         let result = failed.map_or_else(|| (call.function)(&arguments, &mut self.budget), Err);
         if exceeded(&result) {
@@ -336,7 +335,7 @@ impl<'p, 'a> Run<'p, 'a> {
     #[inline(never)]
     fn list(&mut self, elements: &'p [Element]) -> Outcome<'a> {
         let list = self.elements(elements);
-        if !matches!(list, Err(Fault::Exceeded)) {
+        if !matches!(list, Err(Fault::Fatal(_))) {
             self.budget.charge(cost::LIST)?;
         }
         list.map(Value::list)
@@ -362,7 +361,7 @@ impl<'p, 'a> Run<'p, 'a> {
     #[inline(never)]
     fn map(&mut self, entries: &'p [Entry]) -> Outcome<'a> {
         let map = self.entries(entries);
-        if !matches!(map, Err(Fault::Exceeded)) {
+        if !matches!(map, Err(Fault::Fatal(_))) {
             self.budget.charge(cost::MAP)?;
         }
         map.map(|map| Value::Map(Arc::new(map)))
@@ -383,6 +382,9 @@ impl<'p, 'a> Run<'p, 'a> {
                 }
                 value => value,
             };
+            if key.is_unhashable() {
+                return Err(Fault::Fatal(Fatal::Internal));
+            }
             map.set(key, value).ok_or_else(|| Fault::new("unsupported key type"))?;
         }
         Ok(map)
@@ -464,12 +466,12 @@ impl<'p, 'a> Run<'p, 'a> {
         }
         match self.value(&fold.condition) {
             Ok(Value::Bool(false)) => return Ok(false),
-            Err(Fault::Exceeded) => return Err(Fault::Exceeded),
+            Err(Fault::Fatal(why)) => return Err(Fault::Fatal(why)),
             _ => {}
         }
         let next = self.value(&fold.step);
         if exceeded(&next) {
-            return Err(Fault::Exceeded);
+            return Err(Fault::Fatal(Fatal::Exceeded));
         }
         self.variables[fold.collected] = Variable::Known(next);
         Ok(true)
@@ -528,7 +530,7 @@ impl<'p, 'a> Run<'p, 'a> {
 }
 
 fn exceeded(outcome: &Outcome<'_>) -> bool {
-    matches!(outcome, Err(Fault::Exceeded))
+    matches!(outcome, Err(Fault::Fatal(_)))
 }
 
 /// Whether a value can be a key or an index.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use dra_driver::quantity::Quantity;
 
-use self::value::{Fault, Value};
+use self::value::{Fatal, Fault, Value};
 use crate::model::attribute::{AttributeValue, QualifiedName};
 
 mod cache;
@@ -130,7 +130,10 @@ impl Program {
                 Err(EvaluationError::Failed(message.into()))
             }
             Err(Fault::Error(message)) => Err(EvaluationError::Failed(message.into())),
-            Err(Fault::Exceeded) => Err(EvaluationError::CostExceeded { limit: COST_LIMIT }),
+            Err(Fault::Fatal(Fatal::Exceeded)) => Err(EvaluationError::CostExceeded { limit: COST_LIMIT }),
+            Err(Fault::Fatal(Fatal::Internal)) => {
+                Err(EvaluationError::Failed("internal error, as Kubernetes has it here".into()))
+            }
         };
         (matches, cost)
     }

@@ -72,6 +72,9 @@ pub(super) struct Call {
     pub(super) function: Function,
     pub(super) cost: Cost,
     pub(super) arguments: Vec<Node>,
+    /// Whether an argument that fails keeps those behind it from being evaluated, and the call from costing anything.
+    /// Elsewhere all arguments are evaluated, and the call costs what it costs.
+    pub(super) ends_at_failure: bool,
 }
 
 #[derive(Debug)]

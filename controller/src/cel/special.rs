@@ -10,7 +10,7 @@ use super::cost::Budget;
 use super::library::regex;
 use super::map::whole;
 use super::plan::{Call, Node};
-use super::value::{Fault, Value};
+use super::value::{Fatal, Fault, Value};
 
 /// The name of what a loop collects; the parser gives it, and no expression can write it.
 const COLLECTED: &str = "@result";
@@ -234,8 +234,8 @@ pub(super) fn constant_set(elements: &[Value<'static>]) -> Option<Vec<Value<'sta
 
 /// Whether a set of constants has a value: equal and of the same kind, or the same number.
 pub(super) fn in_set(value: &Value<'_>, set: &[Value<'static>]) -> Result<bool, Fault> {
-    if matches!(value, Value::Bytes(_) | Value::Version(_)) {
-        return Err(Fault::new("internal error: the value cannot be looked up in a set"));
+    if value.is_unhashable() {
+        return Err(Fault::Fatal(Fatal::Internal));
     }
     Ok(set.iter().any(|element| match (value, element) {
         (Value::String(mine), Value::String(theirs)) => mine == theirs,
@@ -261,7 +261,7 @@ fn number(of: &Value<'_>) -> Option<i128> {
 pub(super) fn settled(call: Call) -> Result<Node, CompileError> {
     let wrong = |fault: Fault| match fault {
         Fault::Error(message) => CompileError::new(message),
-        Fault::Exceeded => CompileError::new("a constant is too large"),
+        Fault::Fatal(_) => CompileError::new("a constant is too large"),
     };
     match (call.name, call.arguments.as_slice()) {
         (

@@ -56,8 +56,18 @@ pub(super) enum Value<'a> {
 pub(super) enum Fault {
     /// An error that `||`, `&&` and the quantifiers may absorb.
     Error(Cow<'static, str>),
-    /// The budget is spent: that ends everything.
+    /// What ends the whole evaluation.
+    Fatal(Fatal),
+}
+
+/// What ends the whole evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fatal {
+    /// The budget is spent.
     Exceeded,
+    /// What makes upstream panic, and recover with an error for the whole: a version or bytes as a key, and a failure
+    /// where it counts the costs of `distinct` and `sort`.
+    Internal,
 }
 
 impl Fault {
@@ -113,6 +123,11 @@ impl<'a> Value<'a> {
             Self::Cidr(_) => "net.CIDR",
             Self::Format(_) => "kubernetes.NamedFormat",
         }
+    }
+
+    /// Whether upstream cannot look it up in a set or a map.
+    pub(super) fn is_unhashable(&self) -> bool {
+        matches!(self, Self::Bytes(_) | Self::Version(_))
     }
 
     /// Whether it is of a type that Kubernetes adds to the language.
@@ -224,9 +239,9 @@ impl<'a> Value<'a> {
                 }
                 for (mine, theirs) in mine.iter().zip(theirs.iter()) {
                     match mine.equals(theirs, work) {
-                        Ok(true) => {}
-                        Err(Fault::Exceeded) => return Err(Fault::Exceeded),
-                        Ok(false) | Err(Fault::Error(_)) => return Ok(false),
+                        // As upstream: elements that cannot be compared make no difference.
+                        Ok(true) | Err(Fault::Error(_)) => {}
+                        outcome => return outcome,
                     }
                 }
                 true
@@ -239,9 +254,9 @@ impl<'a> Value<'a> {
                     work(1)?;
                     let Some(theirs) = theirs.entry(&key) else { return Ok(false) };
                     match value.equals(&theirs, work) {
-                        Ok(true) => {}
-                        Err(Fault::Exceeded) => return Err(Fault::Exceeded),
-                        Ok(false) | Err(Fault::Error(_)) => return Ok(false),
+                        // As upstream: elements that cannot be compared make no difference.
+                        Ok(true) | Err(Fault::Error(_)) => {}
+                        outcome => return outcome,
                     }
                 }
                 true

@@ -3,6 +3,8 @@
 
 mod amount;
 mod parse;
+#[cfg(test)]
+mod tests;
 mod text;
 mod written;
 

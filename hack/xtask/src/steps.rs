@@ -16,6 +16,8 @@ use crate::{binaries, clients, command, conformance, demo, e2e, edges, prometheu
 pub(crate) const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients,observe/promtool";
 /// The variable that names helm to the tests of the chart.
 const HELM: &str = "DRA_HELM";
+/// The variable that names the compiler of device selectors to the test that compares ours with it.
+const CEL_ORACLE: &str = "DRA_CEL_ORACLE";
 
 /// A step of `cargo xtask test`, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -191,6 +193,7 @@ fn tests(long: bool) -> (Result<()>, Count) {
         // The tests of e2e need clusters; they have steps of their own.
         cargo.args(["test", "--workspace", "--exclude=e2e", "--no-fail-fast", ALL_TESTS]);
         cargo.envs(clients.environment()).env(HELM, binaries::helm()?);
+        cargo.env(CEL_ORACLE, binaries::cel_oracle()?);
         cargo.envs(prometheus::ensure()?);
         if long {
             cargo.args(["--", "--include-ignored"]);

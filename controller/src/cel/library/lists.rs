@@ -126,16 +126,23 @@ fn distinct<'a>(arguments: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
     Ok(Value::list(unique))
 }
 
+/// Whether a value has an order among its like.
+fn comparable(value: &Value<'_>) -> Result<(), Fault> {
+    let comparable = matches!(value, Value::Double(_)) || value.compare(value).is_some();
+    if comparable { Ok(()) } else { Err(Fault::no_such_overload()) }
+}
+
+/// Whether no element is greater than the next; what cannot be compared is not greater.
 fn is_sorted<'a>(arguments: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
     let list = elements(arguments.first())?;
     budget.work(list.len() as u64)?;
-    if let [only] = list.as_slice() {
-        only.compare(only).ok_or_else(Fault::no_such_overload)?;
-    }
-    for pair in list.windows(2) {
-        if pair[0].compare(&pair[1]).ok_or_else(Fault::no_such_overload)? == Ordering::Greater {
+    let mut before: Option<&Value<'a>> = None;
+    for element in list.iter() {
+        comparable(element)?;
+        if before.is_some_and(|before| before.compare(element) == Some(Ordering::Greater)) {
             return Ok(Value::Bool(false));
         }
+        before = Some(element);
     }
     Ok(Value::Bool(true))
 }
@@ -159,8 +166,8 @@ fn extreme<'a>(arguments: &[Value<'a>], beyond: Ordering, name: &str, budget: &m
     budget.work(list.len() as u64)?;
     let mut found: Option<&Value<'a>> = None;
     for element in list.iter() {
-        let order = element.compare(found.unwrap_or(element)).ok_or_else(Fault::no_such_overload)?;
-        if found.is_none() || order == beyond {
+        comparable(element)?;
+        if found.is_none_or(|found| element.compare(found) == Some(beyond)) {
             found = Some(element);
         }
     }

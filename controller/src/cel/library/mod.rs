@@ -26,7 +26,7 @@ pub(super) type Function = for<'a> fn(&[Value<'a>], &mut Budget) -> Outcome<'a>;
 pub(super) fn clauses_of(template: &str) -> Result<Vec<char>, String> {
     print::clauses(template).map_err(|fault| match fault {
         Fault::Error(message) => message.into_owned(),
-        Fault::Exceeded => "the template is too long".to_owned(),
+        Fault::Fatal(_) => "the template is too long".to_owned(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::super::cost::Budget;
-use super::super::value::{Fault, Outcome, Value};
+use super::super::value::{Fatal, Fault, Outcome, Value};
 use super::Function;
 use super::time::{checked_duration, checked_timestamp};
 
@@ -163,6 +163,7 @@ fn greater_or_equal<'a>(arguments: &[Value<'a>], _: &mut Budget) -> Outcome<'a> 
 fn contains<'a>(arguments: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
     match arguments {
         [wanted, Value::List(elements)] => element_is(wanted, elements, budget).map(Value::Bool),
+        [wanted, Value::Map(_)] if wanted.is_unhashable() => Err(Fault::Fatal(Fatal::Internal)),
         [wanted, map] if map.is_map() => Ok(Value::Bool(map.entry(wanted).is_some())),
         _ => Err(Fault::no_such_overload()),
     }
@@ -177,7 +178,7 @@ pub(super) fn element_is(
     for element in elements {
         match budget.equal(wanted, element) {
             Ok(true) => return Ok(true),
-            Err(Fault::Exceeded) => return Err(Fault::Exceeded),
+            Err(Fault::Fatal(why)) => return Err(Fault::Fatal(why)),
             Ok(false) | Err(Fault::Error(_)) => {}
         }
     }
@@ -220,14 +221,14 @@ fn includes<'a>(arguments: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
                 }
                 match budget.equal(element, wanted) {
                     Ok(true) => return Ok(Value::Bool(true)),
-                    Err(Fault::Exceeded) => return Err(Fault::Exceeded),
+                    Err(Fault::Fatal(why)) => return Err(Fault::Fatal(why)),
                     Ok(false) | Err(Fault::Error(_)) => {}
                 }
             }
             Ok(Value::Bool(false))
         }
         [target, wanted] => match budget.equal(target, wanted) {
-            Err(Fault::Exceeded) => Err(Fault::Exceeded),
+            Err(Fault::Fatal(why)) => Err(Fault::Fatal(why)),
             outcome => Ok(Value::Bool(outcome.unwrap_or_default())),
         },
         _ => Err(Fault::no_such_overload()),

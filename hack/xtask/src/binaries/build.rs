@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::go::Go;
 use super::room::{self, Need};
-use super::{ALLOCATOR_ORACLE, CONTROL_PLANE, Containerd, KUBELET, Kubernetes};
+use super::{ALLOCATOR_ORACLE, CEL_ORACLE, CONTROL_PLANE, Containerd, KUBELET, Kubernetes};
 use crate::{command, store};
 
 /// How often a build says that it is alive.
@@ -99,6 +99,15 @@ impl Recipe {
         let cost = Cost { minutes: 4, memory_mb: 1000, build_cache_mb: 600, modules_mb: 400, result_mb: 30 };
         let output = Output::Program { name: ALLOCATOR_ORACLE, package: "./allocator-oracle", links: &[] };
         Self::new(ALLOCATOR_ORACLE, &version, modules, "go.mod", arguments, output, cost)
+    }
+
+    /// The program that answers with the scheduler's compiler of device selectors.
+    pub(super) fn cel_oracle(modules: &Path) -> Result<Self> {
+        let version = pinned_version(&modules.join("go.mod"), "k8s.io/dynamic-resource-allocation")?;
+        let arguments = ["build", "-ldflags", "-s -w"].map(str::to_owned).to_vec();
+        let cost = Cost { minutes: 4, memory_mb: 1000, build_cache_mb: 600, modules_mb: 400, result_mb: 30 };
+        let output = Output::Program { name: CEL_ORACLE, package: "./cel-oracle", links: &[] };
+        Self::new(CEL_ORACLE, &version, modules, "go.mod", arguments, output, cost)
     }
 
     fn new(

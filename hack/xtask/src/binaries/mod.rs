@@ -133,6 +133,7 @@ const CONTROL_PLANE: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-man
 const KUBELET: [&str; 1] = ["kubelet"];
 const CONTAINERD: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
 const ALLOCATOR_ORACLE: &str = "allocator-oracle";
+const CEL_ORACLE: &str = "cel-oracle";
 const CLIENTS: [&str; 2] = ["helm", "kubectl"];
 
 /// Provides the programs; silent where all of them are there, else it first says what that takes.
@@ -208,6 +209,12 @@ pub(crate) fn pause() -> Result<PathBuf> {
 pub(crate) fn allocator_oracle() -> Result<PathBuf> {
     let folders = build::provide(&store::cache()?, &[Recipe::allocator_oracle(&modules()?)?])?;
     Ok(folders[0].join(ALLOCATOR_ORACLE))
+}
+
+/// The program that answers with the scheduler's compiler of device selectors, for the test that compares ours with it.
+pub(crate) fn cel_oracle() -> Result<PathBuf> {
+    let folders = build::provide(&store::cache()?, &[Recipe::cel_oracle(&modules()?)?])?;
+    Ok(folders[0].join(CEL_ORACLE))
 }
 
 /// The program helm, for tests of the chart that need no cluster.

@@ -48,6 +48,12 @@ impl Question {
         .to_string()
     }
 
+    /// What both sides say, for people.
+    pub(crate) fn shown(&self, ours: &Answer, theirs: &Answer) -> String {
+        let Self { name, expression, device, .. } = self;
+        format!("{name}\n  {expression}\n  ours:   {ours:?}\n  theirs: {theirs:?}\n  {device}")
+    }
+
     /// What we say.
     pub(crate) fn ours(&self) -> Answer {
         let environment = Environment { list_attributes: self.lists, consumable_capacity: true };
