@@ -39,12 +39,15 @@ pub struct Slice {
     pub counters: Box<[Counters]>,
     /// The devices.
     pub devices: Box<[Device]>,
+    /// Whether a device has binding conditions, if only a list without content.
+    pub has_binding_conditions: bool,
 }
 
 impl Slice {
     /// A slice as the API has it.
     pub fn new(slice: object::Slice, interner: &mut Interner) -> Self {
         let spec = slice.spec;
+        let has_binding_conditions = spec.devices.iter().any(|device| device.binding_conditions.is_some());
         Self {
             name: slice.metadata.name,
             generation: spec.pool.generation,
@@ -57,6 +60,7 @@ impl Slice {
             per_device: spec.per_device_node_selection,
             counters: spec.shared_counters.iter().map(|s| interner.counters(&s.name, &s.counters)).collect(),
             devices: spec.devices.into_iter().map(|one| interner.device(&spec.driver, one)).collect(),
+            has_binding_conditions,
         }
     }
 
