@@ -1,11 +1,39 @@
 //! Kubernetes' dialect of CEL for device selectors.
+//!
+//! ```text
+//! text ──▶ syntax (the crate `cel`) ──▶ special: macros ──▶ check: types, overloads ──▶ plan ──▶ evaluate
+//!                                                             signatures, types          │        library, cost
+//!                                                                                        └──▶ reads
+//! ```
+//!
+//! The crate `cel` reads an expression. Types, costs and functions are here: Kubernetes refuses an expression by its
+//! types before it runs, and counts what it costs while it runs, and the crate does neither.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dra_driver::quantity::Quantity;
 
+use self::value::{Fault, Value};
 use crate::model::attribute::{AttributeValue, QualifiedName};
+
+mod cache;
+mod check;
+mod cost;
+mod device;
+mod evaluate;
+mod library;
+mod map;
+mod plan;
+mod reads;
+mod signatures;
+mod special;
+mod syntax;
+mod types;
+mod value;
+
+pub use cache::Cache;
+pub use cost::LIMIT as COST_LIMIT;
 
 /// What may be written in an expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -19,16 +47,40 @@ pub struct Environment {
 impl Environment {
     /// Compiles an expression, or says what is wrong with it.
     pub fn compile(&self, expression: &str) -> Result<Program, CompileError> {
-        let _ = expression;
-        Err(CompileError { message: "not yet".to_owned() })
+        syntax::on_deep_stack(|| {
+            let parsed = syntax::parsed(expression)?;
+            let checked = check::check(*self, &parsed)?;
+            let bool_comes_out = match checked.output {
+                types::Type::Bool | types::Type::Any => true,
+                types::Type::Dyn => self.list_attributes,
+                _ => false,
+            };
+            if !bool_comes_out {
+                let message = format!("must evaluate to bool or the unknown type, not {}", checked.output);
+                return Err(CompileError::new(message));
+            }
+            let reads = reads::of(&checked.node);
+            Ok(Program(Arc::new(Compiled {
+                node: checked.node,
+                variables: checked.variables,
+                reads,
+                list_attributes: self.list_attributes,
+            })))
+        })
     }
 }
 
 /// Why an expression does not compile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+#[error("compilation failed: {message}")]
 pub struct CompileError {
     message: String,
+}
+
+impl CompileError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
 }
 
 /// Why an expression has no answer for a device.
@@ -51,14 +103,53 @@ pub struct Program(Arc<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
+    node: plan::Node,
+    variables: usize,
     reads: Reads,
+    list_attributes: bool,
 }
 
 impl Program {
     /// Whether a device matches.
     pub fn matches(&self, device: &Device<'_>) -> Result<bool, EvaluationError> {
-        let _ = device;
-        Err(EvaluationError::Failed("not yet".into()))
+        self.evaluate(device).0
+    }
+
+    /// Whether a device matches, and what it cost to find out.
+    #[must_use]
+    pub fn evaluate(&self, device: &Device<'_>) -> (Result<bool, EvaluationError>, u64) {
+        if let Some(error) = self.unreadable(device) {
+            return (Err(error), 0);
+        }
+        let (outcome, cost) = evaluate::run(&self.0.node, self.0.variables, device);
+        let matches = match outcome {
+            Ok(Value::Bool(matches)) => Ok(matches),
+            Ok(other) => {
+                let message =
+                    format!("CEL result of type {} could not be converted to bool", other.type_name());
+                Err(EvaluationError::Failed(message.into()))
+            }
+            Err(Fault::Error(message)) => Err(EvaluationError::Failed(message.into())),
+            Err(Fault::Exceeded) => Err(EvaluationError::CostExceeded { limit: COST_LIMIT }),
+        };
+        (matches, cost)
+    }
+
+    /// What makes a device unreadable for every expression.
+    fn unreadable(&self, device: &Device<'_>) -> Option<EvaluationError> {
+        let (name, why) = device.attributes.iter().find_map(|(name, value)| match value {
+            AttributeValue::Unreadable(why) => Some((name, &**why)),
+            AttributeValue::Ints(_)
+            | AttributeValue::Bools(_)
+            | AttributeValue::Strings(_)
+            | AttributeValue::Versions(_)
+                if !self.0.list_attributes =>
+            {
+                Some((name, "unsupported attribute value"))
+            }
+            _ => None,
+        })?;
+        Some(EvaluationError::Failed(format!("attribute {name}: {why}").into()))
     }
 
     /// What of a device the answer may depend on.
@@ -114,15 +205,4 @@ pub struct Device<'a> {
     pub attributes: &'a [(QualifiedName, AttributeValue)],
     /// Its capacity, sorted by name.
     pub capacity: &'a [(QualifiedName, Quantity)],
-}
-
-/// Compiled expressions, kept by environment and text; shared by threads.
-#[derive(Debug, Default)]
-pub struct Cache {}
-
-impl Cache {
-    /// The compiled expression, compiled now if it was not before.
-    pub fn get(&self, environment: Environment, expression: &str) -> Result<Program, CompileError> {
-        environment.compile(expression)
-    }
 }
