@@ -17,11 +17,13 @@ mod constraint;
 mod error;
 mod features;
 mod field;
+mod islands;
 mod problem;
 mod reasons;
 mod result;
 mod search;
 mod selectors;
+mod shortcuts;
 mod state;
 
 use std::collections::HashMap;

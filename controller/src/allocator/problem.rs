@@ -54,7 +54,7 @@ pub(super) struct Ask<'a> {
     pub(super) claim: usize,
     of: &'a Claim,
     /// The request's number in the claim.
-    number: usize,
+    pub(super) number: usize,
     pub(super) request: &'a Arc<str>,
     pub(super) sub_request: Option<&'a Arc<str>>,
     pub(super) source: &'a DeviceRequest,
@@ -133,11 +133,6 @@ impl<'a> Problem<'a> {
                 verdict
             }
         }
-    }
-
-    /// The number of an ask's request in its claim.
-    pub(super) fn request_of(&self, ask: usize) -> usize {
-        self.asks[ask].number
     }
 
     /// What an ask takes of a device's capacities, in their order.
