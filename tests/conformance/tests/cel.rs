@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+#[path = "cel/generate.rs"]
+mod generate;
 #[path = "cel/questions.rs"]
 mod questions;
 
@@ -14,7 +16,8 @@ use questions::{Answer, Question};
 const ORACLE: &str = "DRA_CEL_ORACLE";
 
 fn oracle() -> Program {
-    let program = std::env::var_os(ORACLE).unwrap_or_else(|| panic!("{ORACLE} names no program: run `cargo xtask test --only tests`"));
+    let program = std::env::var_os(ORACLE)
+        .unwrap_or_else(|| panic!("{ORACLE} names no program: run `cargo xtask test --only tests`"));
     Program::start(&mut Command::new(program)).unwrap()
 }
 
@@ -26,7 +29,10 @@ fn compare(questions: &[Question]) -> (Vec<String>, usize, usize) {
     for (question, theirs) in questions.iter().zip(theirs) {
         let (ours, theirs) = (question.ours(), questions::theirs(&theirs));
         if !ours.same_as(&theirs) {
-            disagreements.push(format!("{}\n  {}\n  ours:   {ours:?}\n  theirs: {theirs:?}", question.name, question.expression));
+            disagreements.push(format!(
+                "{}\n  {}\n  ours:   {ours:?}\n  theirs: {theirs:?}",
+                question.name, question.expression
+            ));
         }
         if let (Answer::Matches(_, ours), Answer::Matches(_, theirs)) = (ours, theirs) {
             costs += 1;
@@ -43,6 +49,34 @@ fn compare(questions: &[Question]) -> (Vec<String>, usize, usize) {
 fn the_table_has_the_answers_that_kubernetes_gives() {
     let questions = questions::table();
     let (disagreements, same_costs, costs) = compare(&questions);
-    println!("{} expressions, {} disagreements, {same_costs} of {costs} costs equal", questions.len(), disagreements.len());
+    println!(
+        "{} expressions, {} disagreements, {same_costs} of {costs} costs equal",
+        questions.len(),
+        disagreements.len()
+    );
     assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
+}
+
+/// Compares expressions of these seeds.
+fn generated(seeds: std::ops::Range<u64>) {
+    let questions: Vec<Question> = seeds.map(generate::question).collect();
+    let (disagreements, same_costs, costs) = compare(&questions);
+    println!(
+        "{} expressions, {} disagreements, {same_costs} of {costs} costs equal",
+        questions.len(),
+        disagreements.len()
+    );
+    assert!(costs > questions.len() / 4, "hardly any expression has a result");
+    assert!(
+        disagreements.is_empty(),
+        "{} of {}:\n{}",
+        disagreements.len(),
+        questions.len(),
+        disagreements.join("\n")
+    );
+}
+
+#[test]
+fn generated_expressions_have_the_answers_that_kubernetes_gives() {
+    generated(0..2_000);
 }
