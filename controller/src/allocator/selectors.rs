@@ -34,10 +34,7 @@ enum ShapeAnswer {
 
 impl<'a> Selectors<'a> {
     pub(super) fn new(features: Features, cache: &'a cel::Cache) -> Self {
-        let environment = Environment {
-            list_attributes: features.list_attributes,
-            consumable_capacity: features.consumable_capacity,
-        };
+        let environment = Environment { list_attributes: features.list_attributes };
         Self { environment, cache, known: Mutex::default() }
     }
 

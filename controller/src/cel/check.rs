@@ -235,7 +235,7 @@ impl Checker {
                 Ok(by_domain(if self.environment.list_attributes { Type::Dyn } else { Type::Any }))
             }
             "capacity" => Ok(by_domain(Type::Object("kubernetes.Quantity"))),
-            "allowMultipleAllocations" if self.environment.consumable_capacity => Ok(Type::Bool),
+            "allowMultipleAllocations" => Ok(Type::Bool),
             _ => Err(CompileError::new(format!("undefined field '{field}'"))),
         }
     }

@@ -29,19 +29,22 @@ mod reads;
 mod signatures;
 mod special;
 mod syntax;
+#[cfg(test)]
+mod tests;
 mod types;
 mod value;
 
 pub use cache::Cache;
 pub use cost::LIMIT as COST_LIMIT;
 
-/// What may be written in an expression.
+/// What expressions mean.
+///
+/// Feature gates decide what may be written into the cluster, which the API server checks. What is stored is run as the
+/// scheduler runs it: `device.allowMultipleAllocations` and `includes` are there whatever the gates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Environment {
-    /// Attributes may be lists, and `includes` looks into them (`DRAListTypeAttributes`).
+    /// Attributes may be lists, so that their types are unknown in another way (`DRAListTypeAttributes`).
     pub list_attributes: bool,
-    /// `device.allowMultipleAllocations` is there (`DRAConsumableCapacity`).
-    pub consumable_capacity: bool,
 }
 
 impl Environment {

@@ -1,9 +1,9 @@
 //! What of a device an expression may read, found without running it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::plan::{Node, Path, Root, Step, StepKey};
+use super::plan::{Bind, Node, Path, Root, Step, StepKey};
 use super::value::Value;
 use super::{Read, Reads};
 
@@ -15,13 +15,15 @@ pub(super) fn of(node: &Node) -> Reads {
 }
 
 #[derive(Default)]
-struct Found {
+struct Found<'p> {
     reads: BTreeSet<Read>,
     everything: bool,
+    /// Variables that are names for a part of the device, such as one domain: the steps that lead there.
+    names: HashMap<usize, Vec<&'p Step>>,
 }
 
-impl Found {
-    fn node(&mut self, node: &Node) {
+impl<'p> Found<'p> {
+    fn node(&mut self, node: &'p Node) {
         match node {
             Node::Constant(_) => {}
             Node::Path(path) | Node::Has(path) => self.path(path),
@@ -45,10 +47,7 @@ impl Found {
                     self.node(part);
                 }
             }
-            Node::Bind(bind) => {
-                self.node(&bind.value);
-                self.node(&bind.body);
-            }
+            Node::Bind(bind) => self.bind(bind),
             Node::OptionalMap(map) => {
                 self.node(&map.target);
                 self.node(&map.body);
@@ -63,10 +62,35 @@ impl Found {
         }
     }
 
-    fn path(&mut self, path: &Path) {
+    fn bind(&mut self, bind: &'p Bind) {
+        match &bind.value {
+            Node::Path(path) if is_constant(path) && path.steps.len() < 3 => match self.from_device(path) {
+                Some(steps) => {
+                    self.names.insert(bind.variable, steps);
+                }
+                None => self.path(path),
+            },
+            value => self.node(value),
+        }
+        self.node(&bind.body);
+    }
+
+    /// The steps from the device to where a path leads, where it starts there.
+    fn from_device(&self, path: &'p Path) -> Option<Vec<&'p Step>> {
+        let before = match &path.root {
+            Root::Device => Vec::new(),
+            Root::Variable(number) => self.names.get(number)?.clone(),
+            _ => return None,
+        };
+        Some(before.into_iter().chain(&path.steps).collect())
+    }
+
+    fn path(&mut self, path: &'p Path) {
+        if let Some(steps) = self.from_device(path) {
+            self.device(&steps);
+        }
         match &path.root {
-            Root::Device => self.device(&path.steps),
-            Root::Variable(_) => {}
+            Root::Device | Root::Variable(_) => {}
             Root::Value(node) => self.node(node),
             Root::Choice(condition, then, other) => {
                 for part in [condition, then, other] {
@@ -82,7 +106,7 @@ impl Found {
     }
 
     /// A path that starts at the device: one thing where it names it whole, and else everything.
-    fn device(&mut self, steps: &[Step]) {
+    fn device(&mut self, steps: &[&Step]) {
         let mut names = steps.iter().map(|step| match &step.key {
             StepKey::Constant(Value::String(name)) => Some(Arc::clone(name)),
             _ => None,
@@ -108,4 +132,9 @@ impl Found {
             None => self.everything = true,
         }
     }
+}
+
+/// Whether every step is known before the expression runs.
+fn is_constant(path: &Path) -> bool {
+    path.steps.iter().all(|step| matches!(step.key, StepKey::Constant(_)))
 }

@@ -56,7 +56,7 @@ impl Question {
 
     /// What we say.
     pub(crate) fn ours(&self) -> Answer {
-        let environment = Environment { list_attributes: self.lists, consumable_capacity: true };
+        let environment = Environment { list_attributes: self.lists };
         let program = match environment.compile(&self.expression) {
             Ok(program) => program,
             Err(error) => return Answer::CompileError(error.to_string()),
