@@ -92,7 +92,13 @@ pub(crate) fn programs(long: bool) -> Result<()> {
         go.command(modules).args(["build", "-trimpath", "-o"]).arg(output).arg("./recording-plugin"),
     )?;
     // Not main.go: to look at it, vet would compile all of Kubernetes where the cache has the program alone.
-    command::run(go.command(modules).args(["vet", "-trimpath", "./recording-plugin"]))?;
+    command::run(go.command(modules).args([
+        "vet",
+        "-trimpath",
+        "./allocator-oracle",
+        "./cel-oracle",
+        "./recording-plugin",
+    ]))?;
     let badly_formatted = command::output(Command::new(go.gofmt()).args(["-l", "hack/cluster"]))?;
     ensure!(badly_formatted.is_empty(), "not as gofmt has it:\n{badly_formatted}");
     Ok(())

@@ -5,6 +5,7 @@ mod binaries;
 mod clients;
 mod cluster;
 mod command;
+mod conformance;
 mod debian;
 mod demo;
 mod digest;
@@ -58,6 +59,8 @@ enum OfWorkspace {
     },
     /// Show how a pod gets its GPU, on a node with eight fake H100, and check each step
     Demo(demo::Arguments),
+    /// Compare our allocator with the scheduler's, on generated cases
+    Conformance(conformance::Arguments),
     /// Measure, and print what came out
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -113,6 +116,7 @@ fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
     match command {
         OfWorkspace::Test { long, only } => return Ok(steps::test(long, &only)),
         OfWorkspace::Demo(arguments) => demo::demo(&root, &arguments)?,
+        OfWorkspace::Conformance(arguments) => conformance::conformance(&arguments)?,
         OfWorkspace::Bench(what) => bench::bench(&what)?,
         OfWorkspace::Setup => setup::provide(&Need::ALL)?,
         OfWorkspace::Clients => {

@@ -10,12 +10,14 @@ use fs_err as fs;
 
 use crate::setup::{self, Need};
 use crate::summary::{Count, Outcome, Report, Summary};
-use crate::{binaries, clients, command, demo, e2e, edges, prometheus};
+use crate::{binaries, clients, command, conformance, demo, e2e, edges, prometheus};
 
 /// Also the tests that need what the set-up fetched.
 pub(crate) const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients,observe/promtool";
 /// The variable that names helm to the tests of the chart.
 const HELM: &str = "DRA_HELM";
+/// The variable that names the compiler of device selectors to the test that compares ours with it.
+const CEL_ORACLE: &str = "DRA_CEL_ORACLE";
 
 /// A step of `cargo xtask test`, in the order in which they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +38,8 @@ pub(crate) enum Step {
     Build,
     /// cargo test, with NVIDIA's own clients at hand
     Tests,
+    /// Our allocator against the scheduler's, on generated cases; with --long more of them, and other ones
+    Conformance,
     /// Documentation of the code; a warning fails
     Rustdoc,
     /// Upstream's programs for the clusters, built once per machine, and our own Go code
@@ -61,6 +65,7 @@ impl Step {
             Self::Shellcheck => "shellcheck",
             Self::Build => "build",
             Self::Tests => "tests",
+            Self::Conformance => "conformance",
             Self::Rustdoc => "rustdoc",
             Self::Programs => "programs",
             Self::Lifecycle => "lifecycle",
@@ -80,7 +85,7 @@ impl Step {
             Self::Programs | Self::Lifecycle => &[Need::Cluster],
             Self::Cluster | Self::Matrix => &[Need::Prometheus, Need::Cluster],
             Self::Demo => &[Need::ForeignClients, Need::Cluster],
-            Self::Setup | Self::Edges | Self::Build | Self::Rustdoc => &[],
+            Self::Setup | Self::Edges | Self::Build | Self::Conformance | Self::Rustdoc => &[],
         }
     }
 
@@ -89,7 +94,7 @@ impl Step {
         let needs_programs = matches!(self, Self::Lifecycle | Self::Cluster | Self::Demo | Self::Matrix);
         match failed {
             Self::Setup => true,
-            Self::Build => self == Self::Tests || needs_programs,
+            Self::Build => matches!(self, Self::Tests | Self::Conformance) || needs_programs,
             Self::Programs => needs_programs,
             _ => false,
         }
@@ -112,6 +117,7 @@ impl Step {
             Self::Shellcheck => shellcheck(),
             Self::Build => build(long),
             Self::Tests => return tests(long),
+            Self::Conformance => conformance::step(long),
             Self::Programs => e2e::programs(long),
             Self::Lifecycle => return e2e::lifecycle(long),
             Self::Cluster => return e2e::inside(long),
@@ -187,6 +193,7 @@ fn tests(long: bool) -> (Result<()>, Count) {
         // The tests of e2e need clusters; they have steps of their own.
         cargo.args(["test", "--workspace", "--exclude=e2e", "--no-fail-fast", ALL_TESTS]);
         cargo.envs(clients.environment()).env(HELM, binaries::helm()?);
+        cargo.env(CEL_ORACLE, binaries::cel_oracle()?);
         cargo.envs(prometheus::ensure()?);
         if long {
             cargo.args(["--", "--include-ignored"]);
@@ -262,11 +269,8 @@ mod tests {
             let runs_clusters = matches!(step, Step::Lifecycle | Step::Cluster | Step::Demo | Step::Matrix);
             assert!(step.is_pointless_after(Step::Setup), "{step:?}");
             assert!(!step.is_pointless_after(Step::Clippy), "{step:?}");
-            assert_eq!(
-                step.is_pointless_after(Step::Build),
-                *step == Step::Tests || runs_clusters,
-                "{step:?}"
-            );
+            let runs_what_is_built = runs_clusters || matches!(step, Step::Tests | Step::Conformance);
+            assert_eq!(step.is_pointless_after(Step::Build), runs_what_is_built, "{step:?}");
             assert_eq!(step.is_pointless_after(Step::Programs), runs_clusters, "{step:?}");
         }
     }

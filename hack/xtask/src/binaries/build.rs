@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::go::Go;
 use super::room::{self, Need};
-use super::{CONTROL_PLANE, Containerd, KUBELET, Kubernetes};
+use super::{ALLOCATOR_ORACLE, CEL_ORACLE, CONTROL_PLANE, Containerd, KUBELET, Kubernetes};
 use crate::{command, store};
 
 /// How often a build says that it is alive.
@@ -46,8 +46,8 @@ pub(super) struct Recipe {
 
 #[derive(Debug, Clone, Copy)]
 enum Output {
-    /// One program, and links to it by the names that it goes by.
-    Program { name: &'static str, links: &'static [&'static [&'static str]] },
+    /// One program, of a package in the module, and links to it by the names that it goes by.
+    Program { name: &'static str, package: &'static str, links: &'static [&'static [&'static str]] },
     /// What the module's tool lines name.
     Tools,
 }
@@ -66,7 +66,7 @@ impl Recipe {
         }
         let cost =
             Cost { minutes: 12, memory_mb: 3200, build_cache_mb: 2700, modules_mb: 1000, result_mb: 150 };
-        let output = Output::Program { name: "kube", links: &[&CONTROL_PLANE, &KUBELET] };
+        let output = Output::Program { name: "kube", package: ".", links: &[&CONTROL_PLANE, &KUBELET] };
         Self::new("Kubernetes", &version, modules, &modfile, arguments, output, cost)
     }
 
@@ -88,8 +88,26 @@ impl Recipe {
     pub(super) fn pause(modules: &Path) -> Result<Self> {
         let arguments = ["build", "-ldflags", "-s -w"].map(str::to_owned).to_vec();
         let cost = Cost { minutes: 1, memory_mb: 300, build_cache_mb: 100, modules_mb: 0, result_mb: 2 };
-        let output = Output::Program { name: "pause", links: &[] };
+        let output = Output::Program { name: "pause", package: ".", links: &[] };
         Self::new("pause", "v1", &modules.join("pause"), "go.mod", arguments, output, cost)
+    }
+
+    /// The program that answers with the scheduler's allocator.
+    pub(super) fn allocator_oracle(modules: &Path) -> Result<Self> {
+        let version = pinned_version(&modules.join("go.mod"), "k8s.io/dynamic-resource-allocation")?;
+        let arguments = ["build", "-ldflags", "-s -w"].map(str::to_owned).to_vec();
+        let cost = Cost { minutes: 4, memory_mb: 1000, build_cache_mb: 600, modules_mb: 400, result_mb: 30 };
+        let output = Output::Program { name: ALLOCATOR_ORACLE, package: "./allocator-oracle", links: &[] };
+        Self::new(ALLOCATOR_ORACLE, &version, modules, "go.mod", arguments, output, cost)
+    }
+
+    /// The program that answers with the scheduler's compiler of device selectors.
+    pub(super) fn cel_oracle(modules: &Path) -> Result<Self> {
+        let version = pinned_version(&modules.join("go.mod"), "k8s.io/dynamic-resource-allocation")?;
+        let arguments = ["build", "-ldflags", "-s -w"].map(str::to_owned).to_vec();
+        let cost = Cost { minutes: 4, memory_mb: 1000, build_cache_mb: 600, modules_mb: 400, result_mb: 30 };
+        let output = Output::Program { name: CEL_ORACLE, package: "./cel-oracle", links: &[] };
+        Self::new(CEL_ORACLE, &version, modules, "go.mod", arguments, output, cost)
     }
 
     fn new(
@@ -102,9 +120,13 @@ impl Recipe {
         cost: Cost,
     ) -> Result<Self> {
         arguments.extend(["-v", "-trimpath", "-buildvcs=false"].map(str::to_owned));
-        arguments.push(if matches!(output, Output::Tools) { "tool" } else { "." }.to_owned());
+        let (package, sources) = match output {
+            Output::Program { package, .. } => (package, module.join(package)),
+            Output::Tools => ("tool", module.to_owned()),
+        };
+        arguments.push(package.to_owned());
         let version = version.trim_start_matches('v');
-        let inputs = inputs(module, modfile)?;
+        let inputs = inputs(module, modfile, &sources)?;
         Ok(Self {
             title: format!("{what} {version}"),
             entry: format!("{}-{version}-{}", what.to_lowercase(), fingerprint(&arguments, &inputs)?),
@@ -126,7 +148,7 @@ impl Recipe {
         };
         build.args(&self.arguments[1..]);
         watch(&mut build, &self.title)?;
-        if let Output::Program { name, links } = self.output {
+        if let Output::Program { name, links, .. } = self.output {
             for link in links.iter().copied().flatten() {
                 fs::os::unix::fs::symlink(name, folder.join(link))?;
             }
@@ -323,15 +345,15 @@ fn pinned_version(modfile: &Path, module: &str) -> Result<String> {
         .with_context(|| format!("{} requires no version of {module}", modfile.display()))
 }
 
-/// The files that a build depends on: the module's own sources, its requirements and their digests.
-fn inputs(module: &Path, modfile: &str) -> Result<Vec<PathBuf>> {
+/// The files that a build depends on: our own sources, in a folder of the module, its requirements and their digests.
+fn inputs(module: &Path, modfile: &str, folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![module.join(modfile)];
     let sums = files[0].with_extension("sum");
     if sums.exists() {
         files.push(sums);
     }
     let mut sources: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(module)? {
+    for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "go") {
             sources.push(path);

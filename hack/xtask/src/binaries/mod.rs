@@ -132,6 +132,8 @@ pub(crate) struct Programs {
 const CONTROL_PLANE: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 const KUBELET: [&str; 1] = ["kubelet"];
 const CONTAINERD: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
+const ALLOCATOR_ORACLE: &str = "allocator-oracle";
+const CEL_ORACLE: &str = "cel-oracle";
 const CLIENTS: [&str; 2] = ["helm", "kubectl"];
 
 /// Provides the programs; silent where all of them are there, else it first says what that takes.
@@ -201,6 +203,18 @@ fn make_executable(file: &Path) -> Result<()> {
 pub(crate) fn pause() -> Result<PathBuf> {
     let folders = build::provide(&store::cache()?, &[Recipe::pause(&modules()?)?])?;
     Ok(folders[0].join("pause"))
+}
+
+/// The program that answers with the scheduler's allocator, for the suite that compares ours with it.
+pub(crate) fn allocator_oracle() -> Result<PathBuf> {
+    let folders = build::provide(&store::cache()?, &[Recipe::allocator_oracle(&modules()?)?])?;
+    Ok(folders[0].join(ALLOCATOR_ORACLE))
+}
+
+/// The program that answers with the scheduler's compiler of device selectors, for the test that compares ours with it.
+pub(crate) fn cel_oracle() -> Result<PathBuf> {
+    let folders = build::provide(&store::cache()?, &[Recipe::cel_oracle(&modules()?)?])?;
+    Ok(folders[0].join(CEL_ORACLE))
 }
 
 /// The program helm, for tests of the chart that need no cluster.

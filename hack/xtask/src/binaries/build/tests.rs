@@ -24,7 +24,7 @@ fn recipe(folder: &Path) -> Recipe {
 }
 
 fn recipe_as_it_is(folder: &Path) -> Recipe {
-    let output = Output::Program { name: "all", links: &[&["one", "two"], &["three"]] };
+    let output = Output::Program { name: "all", package: ".", links: &[&["one", "two"], &["three"]] };
     let cost = Cost { minutes: 1, memory_mb: 0, build_cache_mb: 0, modules_mb: 0, result_mb: 0 };
     Recipe::new("Tool", "v1.2.3", folder, "go.mod", vec!["build".to_owned()], output, cost).unwrap()
 }

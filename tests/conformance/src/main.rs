@@ -1,0 +1,146 @@
+//! `cargo xtask conformance` builds this program and what it asks, and runs it.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use conformance::ours::Ours;
+use conformance::program::{Program, ProgramError};
+use conformance::run::{self, Outcome, Report};
+use conformance::{generate, kept, shrink};
+
+/// From so many cases on, a run must have the shares that the suite promises.
+const ENOUGH_FOR_SHARES: usize = 5000;
+/// How many disagreements are made smaller and kept.
+const KEPT: usize = 5;
+
+/// Compares our allocator with the scheduler's.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How many cases
+    #[arg(long, default_value_t = 20_000)]
+    cases: u64,
+    /// What the cases are made of; another seed makes others
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the case of this number instead of comparing
+    #[arg(long, value_name = "NUMBER")]
+    print: Option<u64>,
+    /// The program allocator-oracle
+    #[arg(long, env = "DRA_ALLOCATOR_ORACLE", value_name = "PROGRAM")]
+    oracle: PathBuf,
+    /// Compare this program, with its arguments, instead of our allocator: it answers cases as `dra-controller
+    /// allocate --stream` does
+    #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
+    instead: Vec<String>,
+    /// What upstream gets for one case; the scheduler gives it 10s
+    #[arg(long, default_value = "1s", value_name = "TIME")]
+    timeout: String,
+}
+
+fn main() -> ExitCode {
+    match conform(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn conform(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(index) = arguments.print {
+        println!("{}", generate::case(arguments.seed, index).case.line());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut oracle = oracle(arguments)?;
+    let mut ours = ours(arguments)?;
+    let (kept, mut faults) = kept::replay(&mut ours, &mut oracle)?;
+    println!("{kept} kept cases");
+    let report = run::run(arguments.seed, arguments.cases, &mut ours, &mut oracle)?;
+    print(&report, arguments.seed);
+    for (index, found) in report.disagreements.iter().take(KEPT) {
+        let small = shrink::shrink(&found.case, |case| still_differs(case, found, &mut ours, &mut oracle))?;
+        let (_, asked) = run::ask(&small, &mut ours, &mut oracle)?;
+        let file = kept::keep(&small, arguments.seed, *index)?;
+        println!(
+            "case {index}, made smaller, in {}:\n  {}\n  ours     {}\n  upstream {}",
+            file.display(),
+            small.line(),
+            asked.ours,
+            asked.upstream
+        );
+    }
+    let differ = report.disagreements.len();
+    if differ > 0 {
+        faults.push(format!("{differ} cases are answered differently"));
+    }
+    if report.coverage.cases >= ENOUGH_FOR_SHARES {
+        faults.extend(report.coverage.missing());
+    }
+    for fault in &faults {
+        eprintln!("{fault}");
+    }
+    ensure!(faults.is_empty(), "the allocators differ, or the cases are not what they should be; see above");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn oracle(arguments: &Arguments) -> Result<Program, ProgramError> {
+    Program::start(Command::new(&arguments.oracle).args([
+        "-count-taken-back",
+        "-timeout",
+        &arguments.timeout,
+    ]))
+}
+
+fn ours(arguments: &Arguments) -> Result<Ours> {
+    ensure!(!arguments.instead.is_empty(), "--instead names no program");
+    let (program, words) = (&arguments.instead[0], &arguments.instead[1..]);
+    Ok(Ours::Program(Program::start(Command::new(program).args(words))?))
+}
+
+/// Whether a smaller case shows the same: both sides still answer what they answered, by kind.
+fn still_differs(
+    case: &conformance::case::Case,
+    found: &run::Disagreement,
+    ours: &mut Ours,
+    oracle: &mut Program,
+) -> Result<bool, ProgramError> {
+    let (outcome, asked) = run::ask(case, ours, oracle)?;
+    let kind = |line: &str| std::mem::discriminant(&conformance::answer::Answer::read(line));
+    Ok(outcome == Outcome::Different
+        && kind(&asked.ours) == kind(&found.ours)
+        && kind(&asked.upstream) == kind(&found.upstream))
+}
+
+fn print(report: &Report, seed: u64) {
+    let coverage = &report.coverage;
+    let all = coverage.cases.max(1);
+    let permille = |part: usize| part * 1000 / all;
+    let share = |part: usize| format!("{part} ({}.{} %)", permille(part) / 10, permille(part) % 10);
+    println!(
+        "{} cases of seed {seed} in {:.1} s: {} solved, {} with backtracking",
+        coverage.cases,
+        report.took.as_secs_f64(),
+        share(coverage.solved),
+        share(coverage.backtracked),
+    );
+    for (profile, [cases, solved, backtracked, errors]) in &coverage.profiles {
+        println!(
+            "  {profile:<30} {cases:>7}: {solved} solved, {backtracked} with backtracking, {errors} errors"
+        );
+    }
+    for (part, count) in &coverage.parts {
+        println!("  {part:<30} {count:>7}");
+    }
+    println!(
+        "{} not compared, because upstream did not end in time: {:?}",
+        report.not_compared.len(),
+        report.not_compared
+    );
+    for (bug, count) in &report.known {
+        println!("{count} differ by upstream's known bug {bug:?}");
+    }
+    println!("{} disagreements", report.disagreements.len());
+}

@@ -1,0 +1,137 @@
+//! Asks both allocators about many cases, and collects where they differ.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::case::Case;
+use crate::coverage::Coverage;
+use crate::generate;
+use crate::known::{self, KnownBug};
+use crate::ours::Ours;
+use crate::program::{Program, ProgramError};
+
+/// How many cases are made and asked about at a time.
+const BATCH: u64 = 400;
+/// After so many disagreements a run stops: more would not help whoever looks for their causes.
+const ENOUGH: usize = 20;
+
+/// A case to which the two allocators give different answers.
+#[derive(Debug, Clone)]
+pub struct Disagreement {
+    /// What was asked.
+    pub case: Case,
+    /// Our answer's line.
+    pub ours: String,
+    /// Upstream's answer's line.
+    pub upstream: String,
+}
+
+/// What came out of one case.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Both say the same.
+    Same,
+    /// They differ where upstream is known to be wrong.
+    Known(KnownBug),
+    /// Upstream did not end in time.
+    NotCompared,
+    /// They differ.
+    Different,
+}
+
+/// What came out of a run.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What the cases were.
+    pub coverage: Coverage,
+    /// Numbers of cases that upstream did not answer in time.
+    pub not_compared: Vec<u64>,
+    /// How often the two differ because of each of upstream's known bugs.
+    pub known: BTreeMap<KnownBug, usize>,
+    /// What differs otherwise, with the cases' numbers.
+    pub disagreements: Vec<(u64, Disagreement)>,
+    /// How long making and comparing took, and each side's answers.
+    pub took: Duration,
+}
+
+/// Compares two answers to a case.
+pub fn compare(case: &Case, ours: &Answer, upstream: &Answer) -> Outcome {
+    if matches!(upstream, Answer::Timeout) {
+        return Outcome::NotCompared;
+    }
+    if ours.agrees_with(upstream) {
+        return Outcome::Same;
+    }
+    known::bug(case, ours, upstream).map_or(Outcome::Different, Outcome::Known)
+}
+
+/// Asks both sides about one case.
+///
+/// # Errors
+///
+/// If a program ends.
+pub fn ask(
+    case: &Case,
+    ours: &mut Ours,
+    oracle: &mut Program,
+) -> Result<(Outcome, Disagreement), ProgramError> {
+    let lines = [case.line()];
+    let mut answers = ours.ask(&lines)?;
+    let mut theirs = oracle.ask(&lines)?;
+    let asked = Disagreement {
+        case: case.clone(),
+        ours: answers.pop().unwrap_or_default(),
+        upstream: theirs.pop().unwrap_or_default(),
+    };
+    Ok((compare(case, &Answer::read(&asked.ours), &Answer::read(&asked.upstream)), asked))
+}
+
+/// Asks both sides about the cases of a seed, from number 0 on.
+///
+/// # Errors
+///
+/// If a program ends.
+pub fn run(seed: u64, cases: u64, ours: &mut Ours, oracle: &mut Program) -> Result<Report, ProgramError> {
+    let began = Instant::now();
+    let mut report = Report::default();
+    let mut first = 0;
+    while first < cases && report.disagreements.len() < ENOUGH {
+        let last = (first + BATCH).min(cases);
+        let made: Vec<generate::Made> = (first..last).map(|index| generate::case(seed, index)).collect();
+        let lines: Vec<String> = made.iter().map(|made| made.case.line()).collect();
+        let (answers, theirs) = std::thread::scope(|scope| {
+            let theirs = scope.spawn(|| oracle.ask(&lines));
+            let answers = ours.ask(&lines);
+            (answers, theirs.join())
+        });
+        let answers = answers?;
+        let Ok(theirs) = theirs else { unreachable!("asking a program does not panic") };
+        for ((index, made), (ours, upstream)) in (first..).zip(&made).zip(answers.iter().zip(&theirs?)) {
+            report.add(index, made, ours, upstream);
+        }
+        first = last;
+    }
+    report.took = began.elapsed();
+    Ok(report)
+}
+
+impl Report {
+    fn add(&mut self, index: u64, made: &generate::Made, ours: &str, upstream: &str) {
+        let answer = Answer::read(upstream);
+        let taken_back = serde_json::from_str::<Value>(upstream).ok();
+        let taken_back = taken_back.and_then(|answer| answer["takenBack"].as_u64()).unwrap_or_default();
+        self.coverage.add(&made.case, made.profile, &answer, taken_back);
+        match compare(&made.case, &Answer::read(ours), &answer) {
+            Outcome::Same => {}
+            Outcome::Known(bug) => *self.known.entry(bug).or_default() += 1,
+            Outcome::NotCompared => self.not_compared.push(index),
+            Outcome::Different => {
+                let (ours, upstream) = (ours.to_owned(), upstream.to_owned());
+                self.disagreements.push((index, Disagreement { case: made.case.clone(), ours, upstream }));
+            }
+        }
+    }
+}
