@@ -44,6 +44,7 @@ pub use reasons::{Check, Reason, Reasons};
 
 use field::Field;
 use problem::{Given, Problem};
+use search::Found;
 use selectors::Selectors;
 
 /// How many devices a claim can hold.
@@ -128,7 +129,7 @@ impl<'a> Allocator<'a> {
         Self { features, inventory, classes, allocated, selectors: Selectors::new(features, cache) }
     }
 
-    /// What claims get on a node. Without a node, only devices count that all nodes reach.
+    /// What claims get on a node, and if they do not fit, why. Without a node, only devices count that all nodes reach.
     pub fn allocate(
         &self,
         node: Option<&Node>,
@@ -137,14 +138,21 @@ impl<'a> Allocator<'a> {
     ) -> Result<Answer, AllocationError> {
         let problem = self.problem(node, claims, cancel)?;
         let found = search::search(&problem, cancel)?;
-        if let Some(solution) = &found.solution {
-            return result::results(&problem, solution).map(Answer::Fits);
-        }
-        let invalid = problem.field.invalid();
-        if !invalid.is_empty() {
-            return Err(AllocationError::InvalidPools(invalid.join("; ")));
-        }
-        Ok(Answer::NoFit(reasons::reasons(&problem, found.furthest)))
+        Ok(match results(&problem, &found)? {
+            Some(results) => Answer::Fits(results),
+            None => Answer::NoFit(reasons::reasons(&problem, found.furthest)),
+        })
+    }
+
+    /// What claims get on a node, if they fit: the same as [`Allocator::allocate`] for those who do not ask why.
+    pub fn fits(
+        &self,
+        node: Option<&Node>,
+        claims: &[&Claim],
+        cancel: &Cancel,
+    ) -> Result<Option<Vec<AllocationResult>>, AllocationError> {
+        let problem = self.problem(node, claims, cancel)?;
+        results(&problem, &search::search(&problem, cancel)?)
     }
 
     fn problem<'p>(
@@ -157,6 +165,14 @@ impl<'a> Allocator<'a> {
         let given = Given { features: self.features, selectors: &self.selectors, node, cancel };
         Problem::new(given, field, self.classes, claims)
     }
+}
+
+fn results(problem: &Problem<'_>, found: &Found) -> Result<Option<Vec<AllocationResult>>, AllocationError> {
+    if let Some(solution) = &found.solution {
+        return result::results(problem, solution).map(Some);
+    }
+    let invalid = problem.field.invalid();
+    if invalid.is_empty() { Ok(None) } else { Err(AllocationError::InvalidPools(invalid.join("; "))) }
 }
 
 #[cfg(test)]
