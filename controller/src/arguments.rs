@@ -37,11 +37,11 @@ pub enum Command {
 pub struct AllocateOptions {
     /// Read one case a line, and answer each with a line. The exit code then says nothing of the answers; without it,
     /// it is 1 when the claims do not fit and 2 when there is no answer.
-    #[arg(long)]
+    #[arg(long, env = "ALLOCATE_STREAM")]
     pub stream: bool,
 
     /// How long one case may take: a number with ms, s, m or h. The scheduler gives a node 10s.
-    #[arg(long, default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, env = "ALLOCATE_TIMEOUT", default_value = "10s", value_parser = duration::parse)]
     pub timeout: Duration,
 }
 

@@ -1,15 +1,38 @@
 //! The allocator: which devices claims get on a node.
 //!
-//! It gives the answers of upstream's structured allocator (`k8s.io/dynamic-resource-allocation` of Kubernetes 1.36),
-//! by the same first fit.
+//! It gives the answers of upstream's structured allocator (`k8s.io/dynamic-resource-allocation`, Kubernetes 1.36): the
+//! first fit of a depth-first search, in the order of pools (those with binding conditions last, then by driver and
+//! name), slices (by name) and devices (as listed). Errors are a part of the search: an expression without an answer
+//! ends it when, and only when, the search comes to the device.
 //!
 //! ```text
 //! Inventory, node ──▶ field: the devices that the node sees, in order
 //!                       │
 //! claims, classes ──▶ problem: what is asked for, checked ──▶ search ──▶ result, or reasons
-//!                                 ▲                             │
-//!                     selectors, capacity, constraint         state: what is chosen so far
+//!                                 ▲                           │    ▲
+//!                     selectors, capacity, constraint       state  shortcuts
 //! ```
+//!
+//! # Known differences
+//!
+//! Where upstream's release (v0.36.3) has a bug that makes an answer wrong, ours is right. The conformance suite holds
+//! that answers differ there, and nowhere else.
+//!
+//! | what | upstream | here |
+//! | --- | --- | --- |
+//! | `distinctAttribute` and several devices of one request | remembers one value for each request, and none after a device was taken back: of devices with A, B, A it takes all three | all devices are compared with all others |
+//! | `matchAttribute` over lists | what devices have in common stays narrowed by devices that were taken back (kubernetes#140300), so that it may find nothing, or other devices | what is taken back is forgotten |
+//! | counters of pools with one name | counts for pools of several drivers together when their names are equal (kubernetes#140434) | each driver's pool has its own |
+//! | a request with neither `exactly` nor `firstAvailable`, a negative count, a step of zero, no node | ends with a panic | an error; no amount is on such a step; devices that all nodes reach |
+//! | the order of pools where only features of its oldest variant are on (`AdminAccess`, `PrioritizedList`, `PartitionableDevices`, `DeviceTaints`) | random, and `distinctAttribute` is an error | as with the other features |
+//!
+//! That counters and constraints stayed charged with devices that were rejected (kubernetes#140436), and that shared
+//! devices were not charged again, is mended in that release: there is no difference.
+//!
+//! What looks odd in upstream but is its documented or harmless way is the same here: a configuration of a claim that
+//! names two requests comes twice; a device that is given with `adminAccess` is in use for later requests; a counter of
+//! which others have more than there is bars all devices of the pool that take from counters; and a share of a device
+//! without capacities pays for the device's counters again when another claim has one.
 
 mod allocated;
 mod capacity;
@@ -44,6 +67,7 @@ pub use reasons::{Check, Reason, Reasons};
 
 use field::Field;
 use problem::{Given, Problem};
+use search::Found;
 use selectors::Selectors;
 
 /// How many devices a claim can hold.
@@ -128,7 +152,7 @@ impl<'a> Allocator<'a> {
         Self { features, inventory, classes, allocated, selectors: Selectors::new(features, cache) }
     }
 
-    /// What claims get on a node. Without a node, only devices count that all nodes reach.
+    /// What claims get on a node, and if they do not fit, why. Without a node, only devices count that all nodes reach.
     pub fn allocate(
         &self,
         node: Option<&Node>,
@@ -137,14 +161,21 @@ impl<'a> Allocator<'a> {
     ) -> Result<Answer, AllocationError> {
         let problem = self.problem(node, claims, cancel)?;
         let found = search::search(&problem, cancel)?;
-        if let Some(solution) = &found.solution {
-            return result::results(&problem, solution).map(Answer::Fits);
-        }
-        let invalid = problem.field.invalid();
-        if !invalid.is_empty() {
-            return Err(AllocationError::InvalidPools(invalid.join("; ")));
-        }
-        Ok(Answer::NoFit(reasons::reasons(&problem, found.furthest)))
+        Ok(match results(&problem, &found)? {
+            Some(results) => Answer::Fits(results),
+            None => Answer::NoFit(reasons::reasons(&problem, found.furthest)),
+        })
+    }
+
+    /// What claims get on a node, if they fit: the same as [`Allocator::allocate`] for those who do not ask why.
+    pub fn fits(
+        &self,
+        node: Option<&Node>,
+        claims: &[&Claim],
+        cancel: &Cancel,
+    ) -> Result<Option<Vec<AllocationResult>>, AllocationError> {
+        let problem = self.problem(node, claims, cancel)?;
+        results(&problem, &search::search(&problem, cancel)?)
     }
 
     fn problem<'p>(
@@ -157,6 +188,14 @@ impl<'a> Allocator<'a> {
         let given = Given { features: self.features, selectors: &self.selectors, node, cancel };
         Problem::new(given, field, self.classes, claims)
     }
+}
+
+fn results(problem: &Problem<'_>, found: &Found) -> Result<Option<Vec<AllocationResult>>, AllocationError> {
+    if let Some(solution) = &found.solution {
+        return result::results(problem, solution).map(Some);
+    }
+    let invalid = problem.field.invalid();
+    if invalid.is_empty() { Ok(None) } else { Err(AllocationError::InvalidPools(invalid.join("; "))) }
 }
 
 #[cfg(test)]

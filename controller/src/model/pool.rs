@@ -227,7 +227,9 @@ impl Pool {
         let sets: Vec<&Counters> = slices.iter().flat_map(|slice| &slice.counters).collect();
         let is_seen = |slice: &&Slice| slices.iter().any(|seen| std::ptr::eq(*seen, *slice));
         let others: Vec<&Slice> = all.into_iter().flatten().filter(|slice| !is_seen(slice)).collect();
-        if let Some(problem) = counter_problem(&sets, &others) {
+        if !others.is_empty()
+            && let Some(problem) = counter_problem(&sets, &others)
+        {
             return View::Invalid(problem);
         }
         slices.retain(|slice| slice.counters.is_empty());
