@@ -236,7 +236,7 @@ impl Maker<'_> {
         };
         let attribute = match dice.range(0, 9) {
             0 | 1 => ROOT.to_owned(),
-            2 if self.features.lists() => format!("{driver}/ports"),
+            2 | 3 if self.features.lists() => format!("{driver}/{}", dice.pick(&["ports", "ports", "lanes"])),
             _ => format!("{driver}/{}", dice.pick(names)),
         };
         let is_match = dice.chance(65);

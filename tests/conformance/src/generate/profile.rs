@@ -82,7 +82,7 @@ const PLAIN: Profile = Profile {
     plenty: false,
 };
 
-pub(crate) const PROFILES: [Profile; 6] = [
+pub(crate) const PROFILES: [Profile; 7] = [
     PLAIN,
     Profile {
         name: "hgx",
@@ -121,7 +121,7 @@ pub(crate) const PROFILES: [Profile; 6] = [
         constraints: 60,
         allocated: 6,
         errors: 0,
-        gaps: 2,
+        gaps: 6,
         tangle: 95,
         ..PLAIN
     },
@@ -151,6 +151,30 @@ pub(crate) const PROFILES: [Profile; 6] = [
         ..PLAIN
     },
     Profile {
+        name: "limits",
+        share: 4,
+        pools: (1, 1),
+        slices: (1, 2),
+        devices: (18, 34),
+        claims: (1, 1),
+        requests: (2, 3),
+        count: 18,
+        taints: 0,
+        binding: 5,
+        per_device: 0,
+        broken_pool: 0,
+        alternatives: 60,
+        all: 25,
+        admin: 3,
+        selectors: 5,
+        constraints: 0,
+        allocated: 0,
+        errors: 0,
+        gaps: 0,
+        tangle: 0,
+        ..PLAIN
+    },
+    Profile {
         name: "broken",
         share: 8,
         counters: 30,
@@ -162,6 +186,9 @@ pub(crate) const PROFILES: [Profile; 6] = [
         ..PLAIN
     },
 ];
+
+/// A profile that asks for more than so many devices at once is about limits.
+const MANY: usize = 8;
 
 impl Profile {
     /// One of them, as often as their shares say.
@@ -184,7 +211,7 @@ impl Profile {
             pools: (self.pools.0, self.pools.1 + 1),
             devices: (least + 2, most + 3),
             claims: (1, self.claims.1.min(2)),
-            count: self.count.min(2),
+            count: if self.count > MANY { self.count } else { self.count.min(2) },
             all: self.all / 2,
             constraints: self.constraints * 3 / 4,
             allocated: self.allocated / 2,
