@@ -24,10 +24,21 @@ pub struct Arguments {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Say which devices claims would get on a node: a case as JSON on standard input, the answer on standard output.
+    Allocate(AllocateOptions),
     /// Remove the driver's plugin from all nodes, unless claims have devices of it.
     Uninstall(UninstallOptions),
     /// Refuse claims, templates and DeviceClasses whose configuration for the driver cannot be read.
     Webhook(WebhookOptions),
+}
+
+/// Options of `allocate`.
+#[derive(Debug, Args)]
+pub struct AllocateOptions {
+    /// Read one case a line, and answer each with a line. The exit code then says nothing of the answers; without it,
+    /// it is 1 when the claims do not fit and 2 when there is no answer.
+    #[arg(long)]
+    pub stream: bool,
 }
 
 /// Options of `webhook`.

@@ -1,5 +1,9 @@
 //! The part of the DRA driver that runs in the cluster, not on its nodes.
 
+pub mod allocate;
+pub mod allocator;
 pub mod arguments;
+pub mod cel;
+pub mod model;
 pub mod uninstall;
 pub mod webhook;

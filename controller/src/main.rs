@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dra_controller::arguments::{Arguments, Command};
-use dra_controller::{uninstall, webhook};
+use dra_controller::{allocate, uninstall, webhook};
 use dra_runtime::logging;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = logging::start(&arguments.logging).and_then(|()| match &arguments.command {
+        Command::Allocate(options) => allocate::run(options),
         Command::Uninstall(options) => uninstall::run(options),
         Command::Webhook(options) => webhook::run(options),
     });

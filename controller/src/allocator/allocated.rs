@@ -1,0 +1,60 @@
+//! What other claims have already.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use dra_driver::quantity::Quantity;
+
+use crate::model::pool::PoolId;
+
+/// The devices and shares that other claims have.
+#[derive(Debug, Clone, Default)]
+pub struct Allocated {
+    pools: HashMap<PoolId, InPool>,
+}
+
+/// What other claims have of one pool.
+#[derive(Debug, Clone, Default)]
+pub struct InPool {
+    /// Devices that belong to one claim.
+    pub devices: HashSet<Arc<str>>,
+    /// Devices that several claims may have, and at least one has.
+    pub shared: HashSet<Arc<str>>,
+    /// What is taken of such devices' capacities, by the names that slices use.
+    pub capacity: HashMap<Arc<str>, HashMap<Arc<str>, Quantity>>,
+}
+
+impl InPool {
+    /// Whether some claim has a device or a share of it.
+    #[must_use]
+    pub fn has(&self, device: &Arc<str>) -> bool {
+        self.devices.contains(device) || self.shared.contains(device) || self.capacity.contains_key(device)
+    }
+}
+
+impl Allocated {
+    /// A device belongs to a claim.
+    pub fn insert_device(&mut self, pool: PoolId, device: Arc<str>) {
+        self.pools.entry(pool).or_default().devices.insert(device);
+    }
+
+    /// A claim has a share of a device.
+    pub fn insert_share(&mut self, pool: PoolId, device: Arc<str>) {
+        self.pools.entry(pool).or_default().shared.insert(device);
+    }
+
+    /// A claim has so much of a device's capacity.
+    pub fn insert_capacity(&mut self, pool: PoolId, device: Arc<str>, amounts: BTreeMap<Arc<str>, Quantity>) {
+        let taken = self.pools.entry(pool).or_default().capacity.entry(device).or_default();
+        for (name, amount) in amounts {
+            let sum = taken.get(&name).map_or(amount, |before| before.add(&amount));
+            taken.insert(name, sum);
+        }
+    }
+
+    /// What is taken of a pool.
+    #[must_use]
+    pub fn in_pool(&self, pool: &PoolId) -> Option<&InPool> {
+        self.pools.get(pool)
+    }
+}

@@ -1,0 +1,38 @@
+//! Reads the text of an expression.
+
+use cel::IdedExpr;
+use cel::parser::Parser;
+
+use super::CompileError;
+
+/// How long an expression may be. (The API server takes 10 KiB.)
+const LONGEST: usize = 100_000;
+/// How deep brackets may be nested.
+const DEPTH: u16 = 250;
+/// The stack of the thread that compiles: the parser and what it makes nest as deep as the text can.
+const STACK: usize = 1 << 30;
+
+/// Does something that may nest deeper than the stack of an ordinary thread allows.
+pub(super) fn on_deep_stack<T: Send>(
+    work: impl FnOnce() -> Result<T, CompileError> + Send,
+) -> Result<T, CompileError> {
+    let failed = |what: &str| CompileError::new(format!("the compiler {what}"));
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("cel".to_owned())
+            .stack_size(STACK)
+            .spawn_scoped(scope, work)
+            .map_err(|error| failed(&format!("has no thread: {error}")))?
+            .join()
+            .map_err(|_| failed("panicked"))?
+    })
+}
+
+/// The expression that a text is.
+pub(super) fn parsed(text: &str) -> Result<IdedExpr, CompileError> {
+    if text.len() > LONGEST {
+        return Err(CompileError::new(format!("the expression is longer than {LONGEST} bytes")));
+    }
+    let parser = Parser::new().enable_optional_syntax(true).max_recursion_depth(DEPTH);
+    parser.parse(text).map_err(|errors| CompileError::new(errors.to_string()))
+}

@@ -1,0 +1,48 @@
+//! Device selectors: our side and Kubernetes' own, on the same expressions and devices.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+#[path = "cel/questions.rs"]
+mod questions;
+
+use std::process::Command;
+
+use conformance::program::Program;
+use questions::{Answer, Question};
+
+/// The program that answers with Kubernetes' own compiler; `cargo xtask test` builds it and names it here.
+const ORACLE: &str = "DRA_CEL_ORACLE";
+
+fn oracle() -> Program {
+    let program = std::env::var_os(ORACLE).unwrap_or_else(|| panic!("{ORACLE} names no program: run `cargo xtask test --only tests`"));
+    Program::start(&mut Command::new(program)).unwrap()
+}
+
+/// Asks both sides: the disagreements as text, and how many costs were the same of how many.
+fn compare(questions: &[Question]) -> (Vec<String>, usize, usize) {
+    let lines: Vec<String> = questions.iter().map(Question::line).collect();
+    let theirs = oracle().ask(&lines).unwrap();
+    let (mut disagreements, mut same_costs, mut costs) = (Vec::new(), 0, 0);
+    for (question, theirs) in questions.iter().zip(theirs) {
+        let (ours, theirs) = (question.ours(), questions::theirs(&theirs));
+        if !ours.same_as(&theirs) {
+            disagreements.push(format!("{}\n  {}\n  ours:   {ours:?}\n  theirs: {theirs:?}", question.name, question.expression));
+        }
+        if let (Answer::Matches(_, ours), Answer::Matches(_, theirs)) = (ours, theirs) {
+            costs += 1;
+            same_costs += usize::from(ours == theirs);
+            if ours != theirs {
+                println!("cost {ours} here, {theirs} there: {}", question.expression);
+            }
+        }
+    }
+    (disagreements, same_costs, costs)
+}
+
+#[test]
+fn the_table_has_the_answers_that_kubernetes_gives() {
+    let questions = questions::table();
+    let (disagreements, same_costs, costs) = compare(&questions);
+    println!("{} expressions, {} disagreements, {same_costs} of {costs} costs equal", questions.len(), disagreements.len());
+    assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
+}
