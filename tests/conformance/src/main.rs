@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use conformance::ours::Ours;
+use conformance::ours::{Ours, OursError};
 use conformance::program::{Program, ProgramError};
 use conformance::run::{self, Outcome, Report};
 use conformance::{generate, kept, shrink};
@@ -94,9 +94,8 @@ fn oracle(arguments: &Arguments) -> Result<Program, ProgramError> {
     ]))
 }
 
-fn ours(arguments: &Arguments) -> Result<Ours> {
-    ensure!(!arguments.instead.is_empty(), "--instead names no program");
-    let (program, words) = (&arguments.instead[0], &arguments.instead[1..]);
+fn ours(arguments: &Arguments) -> Result<Ours, ProgramError> {
+    let Some((program, words)) = arguments.instead.split_first() else { return Ok(Ours::library()) };
     Ok(Ours::Program(Program::start(Command::new(program).args(words))?))
 }
 
@@ -106,7 +105,7 @@ fn still_differs(
     found: &run::Disagreement,
     ours: &mut Ours,
     oracle: &mut Program,
-) -> Result<bool, ProgramError> {
+) -> Result<bool, OursError> {
     let (outcome, asked) = run::ask(case, ours, oracle)?;
     let kind = |line: &str| std::mem::discriminant(&conformance::answer::Answer::read(line));
     Ok(outcome == Outcome::Different

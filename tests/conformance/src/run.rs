@@ -10,8 +10,8 @@ use crate::case::Case;
 use crate::coverage::Coverage;
 use crate::generate;
 use crate::known::{self, KnownBug};
-use crate::ours::Ours;
-use crate::program::{Program, ProgramError};
+use crate::ours::{Ours, OursError};
+use crate::program::Program;
 
 /// How many cases are made and asked about at a time.
 const BATCH: u64 = 400;
@@ -73,11 +73,7 @@ pub fn compare(case: &Case, ours: &Answer, upstream: &Answer) -> Outcome {
 /// # Errors
 ///
 /// If a program ends.
-pub fn ask(
-    case: &Case,
-    ours: &mut Ours,
-    oracle: &mut Program,
-) -> Result<(Outcome, Disagreement), ProgramError> {
+pub fn ask(case: &Case, ours: &mut Ours, oracle: &mut Program) -> Result<(Outcome, Disagreement), OursError> {
     let lines = [case.line()];
     let mut answers = ours.ask(&lines)?;
     let mut theirs = oracle.ask(&lines)?;
@@ -94,7 +90,7 @@ pub fn ask(
 /// # Errors
 ///
 /// If a program ends.
-pub fn run(seed: u64, cases: u64, ours: &mut Ours, oracle: &mut Program) -> Result<Report, ProgramError> {
+pub fn run(seed: u64, cases: u64, ours: &mut Ours, oracle: &mut Program) -> Result<Report, OursError> {
     let began = Instant::now();
     let mut report = Report::default();
     let mut first = 0;

@@ -14,7 +14,8 @@ use questions::{Answer, Question};
 const ORACLE: &str = "DRA_CEL_ORACLE";
 
 fn oracle() -> Program {
-    let program = std::env::var_os(ORACLE).unwrap_or_else(|| panic!("{ORACLE} names no program: run `cargo xtask test --only tests`"));
+    let program = std::env::var_os(ORACLE)
+        .unwrap_or_else(|| panic!("{ORACLE} names no program: run `cargo xtask test --only tests`"));
     Program::start(&mut Command::new(program)).unwrap()
 }
 
@@ -26,7 +27,10 @@ fn compare(questions: &[Question]) -> (Vec<String>, usize, usize) {
     for (question, theirs) in questions.iter().zip(theirs) {
         let (ours, theirs) = (question.ours(), questions::theirs(&theirs));
         if !ours.same_as(&theirs) {
-            disagreements.push(format!("{}\n  {}\n  ours:   {ours:?}\n  theirs: {theirs:?}", question.name, question.expression));
+            disagreements.push(format!(
+                "{}\n  {}\n  ours:   {ours:?}\n  theirs: {theirs:?}",
+                question.name, question.expression
+            ));
         }
         if let (Answer::Matches(_, ours), Answer::Matches(_, theirs)) = (ours, theirs) {
             costs += 1;
@@ -43,6 +47,10 @@ fn compare(questions: &[Question]) -> (Vec<String>, usize, usize) {
 fn the_table_has_the_answers_that_kubernetes_gives() {
     let questions = questions::table();
     let (disagreements, same_costs, costs) = compare(&questions);
-    println!("{} expressions, {} disagreements, {same_costs} of {costs} costs equal", questions.len(), disagreements.len());
+    println!(
+        "{} expressions, {} disagreements, {same_costs} of {costs} costs equal",
+        questions.len(),
+        disagreements.len()
+    );
     assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
 }

@@ -29,7 +29,8 @@ impl Answer {
     /// Whether the two say the same: errors may have other words.
     pub(crate) fn same_as(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::CompileError(_), Self::CompileError(_)) | (Self::EvaluationError(_), Self::EvaluationError(_)) => true,
+            (Self::CompileError(_), Self::CompileError(_))
+            | (Self::EvaluationError(_), Self::EvaluationError(_)) => true,
             (Self::Matches(mine, _), Self::Matches(theirs, _)) => mine == theirs,
             _ => false,
         }
@@ -67,7 +68,9 @@ impl Question {
         };
         match program.evaluate(&device) {
             (Ok(matches), cost) => Answer::Matches(matches, cost),
-            (Err(error @ EvaluationError::CostExceeded { .. }), _) => Answer::EvaluationError(error.to_string()),
+            (Err(error @ EvaluationError::CostExceeded { .. }), _) => {
+                Answer::EvaluationError(error.to_string())
+            }
             (Err(error), _) => Answer::EvaluationError(error.to_string()),
         }
     }
@@ -99,7 +102,9 @@ fn attribute(of: &Value) -> AttributeValue {
         "ints" => AttributeValue::Ints(each().map(|value| value.as_i64().unwrap()).collect()),
         "bools" => AttributeValue::Bools(each().map(|value| value.as_bool().unwrap()).collect()),
         "strings" => AttributeValue::Strings(each().map(text).collect()),
-        "versions" => AttributeValue::Versions(each().map(|value| value.as_str().unwrap().parse().unwrap()).collect()),
+        "versions" => {
+            AttributeValue::Versions(each().map(|value| value.as_str().unwrap().parse().unwrap()).collect())
+        }
         other => panic!("no kind of attribute: {other}"),
     }
 }
@@ -115,7 +120,10 @@ pub(crate) fn theirs(line: &str) -> Answer {
         return Answer::EvaluationError(error);
     }
     let matches = answer["result"].as_bool();
-    Answer::Matches(matches.unwrap_or_else(|| panic!("not an answer: {line}")), answer["cost"].as_u64().unwrap_or_default())
+    Answer::Matches(
+        matches.unwrap_or_else(|| panic!("not an answer: {line}")),
+        answer["cost"].as_u64().unwrap_or_default(),
+    )
 }
 
 /// The device that the table's expressions look at.
