@@ -72,7 +72,7 @@ pub fn run(options: &AllocateOptions) -> Result<ExitCode> {
         let mut line = Vec::new();
         while input.read_until(b'\n', &mut line).context("cannot read standard input")? > 0 {
             if !line.trim_ascii().is_empty() {
-                print(&answer(&line, &cache), &mut output)?;
+                print(&answer(&line, &cache, &Cancel::default()), &mut output)?;
             }
             line.clear();
         }
@@ -80,7 +80,7 @@ pub fn run(options: &AllocateOptions) -> Result<ExitCode> {
     }
     let mut text = Vec::new();
     input.read_to_end(&mut text).context("cannot read standard input")?;
-    let reply = answer(&text, &cache);
+    let reply = answer(&text, &cache, &Cancel::default());
     print(&reply, &mut output)?;
     Ok(reply.outcome.exit_code())
 }
@@ -93,11 +93,11 @@ fn print(reply: &Reply, output: &mut impl Write) -> Result<()> {
 
 /// The answer to one case.
 #[must_use]
-pub fn answer(text: &[u8], cache: &Cache) -> Reply {
+pub fn answer(text: &[u8], cache: &Cache, cancel: &Cancel) -> Reply {
     let mut decoder = serde_json::Deserializer::from_slice(text);
     let case: Result<Case, _> = serde_path_to_error::deserialize(&mut decoder);
     match case.map(Case::prepared) {
-        Ok(mut prepared) => Reply { id: prepared.id.take(), outcome: outcome(&prepared, cache) },
+        Ok(mut prepared) => Reply { id: prepared.id.take(), outcome: outcome(&prepared, cache, cancel) },
         Err(error) => {
             let error = format!("this is no case: at {}: {}", error.path(), error.inner());
             Reply { id: None, outcome: Outcome::Error { error, kind: "input", one_node: false } }
@@ -105,10 +105,10 @@ pub fn answer(text: &[u8], cache: &Cache) -> Reply {
     }
 }
 
-fn outcome(case: &Prepared, cache: &Cache) -> Outcome {
+fn outcome(case: &Prepared, cache: &Cache, cancel: &Cancel) -> Outcome {
     let allocator = Allocator::new(case.features, &case.inventory, &case.classes, &case.allocated, cache);
     let claims: Vec<_> = case.claims.iter().collect();
-    match allocator.allocate(case.node.as_ref(), &claims, &Cancel::default()) {
+    match allocator.allocate(case.node.as_ref(), &claims, cancel) {
         Ok(Answer::Fits(results)) => Outcome::Fits { results },
         Ok(Answer::NoFit(no_fit)) => Outcome::NoFit { no_fit },
         Err(error) => Outcome::Error {

@@ -344,7 +344,9 @@ impl<'p, 'a> Run<'p, 'a> {
                 Value::Optional(None) if element.optional => {}
                 Value::Optional(Some(inner)) if element.optional => values.push((*inner).clone()),
                 _ if element.optional => {
-                    return Err(Fault::new("cannot initialize optional list element from non-optional value"));
+                    return Err(Fault::new(
+                        "cannot initialize optional list element from non-optional value",
+                    ));
                 }
                 value => values.push(value),
             }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -34,9 +35,9 @@ struct Arguments {
     /// allocate --stream` does
     #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
     instead: Vec<String>,
-    /// What upstream gets for one case; the scheduler gives it 10s
-    #[arg(long, default_value = "1s", value_name = "TIME")]
-    timeout: String,
+    /// What each side gets for one case; the scheduler gives upstream 10
+    #[arg(long, default_value_t = 1, value_name = "SECONDS")]
+    timeout: u64,
 }
 
 fn main() -> ExitCode {
@@ -90,12 +91,14 @@ fn oracle(arguments: &Arguments) -> Result<Program, ProgramError> {
     Program::start(Command::new(&arguments.oracle).args([
         "-count-taken-back",
         "-timeout",
-        &arguments.timeout,
+        &format!("{}s", arguments.timeout),
     ]))
 }
 
 fn ours(arguments: &Arguments) -> Result<Ours, ProgramError> {
-    let Some((program, words)) = arguments.instead.split_first() else { return Ok(Ours::library()) };
+    let Some((program, words)) = arguments.instead.split_first() else {
+        return Ok(Ours::library(Duration::from_secs(arguments.timeout)));
+    };
     Ok(Ours::Program(Program::start(Command::new(program).args(words))?))
 }
 
@@ -133,10 +136,15 @@ fn print(report: &Report, seed: u64) {
     for (part, count) in &coverage.parts {
         println!("  {part:<30} {count:>7}");
     }
+    let numbers = |ours: bool| {
+        let those = report.not_compared.iter().filter(move |(_, answered)| *answered == ours);
+        those.map(|(index, _)| index.to_string()).collect::<Vec<_>>().join(", ")
+    };
     println!(
-        "{} not compared, because upstream did not end in time: {:?}",
+        "{} not compared, because upstream did not end in time; ours ended: {}; ours did not either: {}",
         report.not_compared.len(),
-        report.not_compared
+        numbers(true),
+        numbers(false)
     );
     for (bug, count) in &report.known {
         println!("{count} differ by upstream's known bug {bug:?}");

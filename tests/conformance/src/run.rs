@@ -47,8 +47,8 @@ pub enum Outcome {
 pub struct Report {
     /// What the cases were.
     pub coverage: Coverage,
-    /// Numbers of cases that upstream did not answer in time.
-    pub not_compared: Vec<u64>,
+    /// Numbers of cases that upstream did not answer in time, and whether we did.
+    pub not_compared: Vec<(u64, bool)>,
     /// How often the two differ because of each of upstream's known bugs.
     pub known: BTreeMap<KnownBug, usize>,
     /// What differs otherwise, with the cases' numbers.
@@ -120,10 +120,11 @@ impl Report {
         let taken_back = serde_json::from_str::<Value>(upstream).ok();
         let taken_back = taken_back.and_then(|answer| answer["takenBack"].as_u64()).unwrap_or_default();
         self.coverage.add(&made.case, made.profile, &answer, taken_back);
-        match compare(&made.case, &Answer::read(ours), &answer) {
+        let our_answer = Answer::read(ours);
+        match compare(&made.case, &our_answer, &answer) {
             Outcome::Same => {}
             Outcome::Known(bug) => *self.known.entry(bug).or_default() += 1,
-            Outcome::NotCompared => self.not_compared.push(index),
+            Outcome::NotCompared => self.not_compared.push((index, our_answer != Answer::Timeout)),
             Outcome::Different => {
                 let (ours, upstream) = (ours.to_owned(), upstream.to_owned());
                 self.disagreements.push((index, Disagreement { case: made.case.clone(), ours, upstream }));
