@@ -17,6 +17,7 @@ mod constraint;
 mod error;
 mod features;
 mod field;
+mod planted;
 mod problem;
 mod reasons;
 mod result;
@@ -37,6 +38,8 @@ use crate::model::object::{Claim, Class, Node};
 pub use allocated::{Allocated, InPool};
 pub use error::{AllocationError, SelectorOwner};
 pub use features::{Features, NAMES as FEATURE_NAMES};
+#[cfg(feature = "planted-bugs")]
+pub use planted::{Planted, plant};
 pub use reasons::{Check, Reason, Reasons};
 
 use field::Field;

@@ -38,6 +38,10 @@ struct Arguments {
     /// What each side gets for one case; the scheduler gives upstream 10
     #[arg(long, default_value_t = 1, value_name = "SECONDS")]
     timeout: u64,
+    /// Plant bugs in our allocator too, one after the other, and see that each is found
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long)]
+    planted: bool,
 }
 
 fn main() -> ExitCode {
@@ -79,6 +83,17 @@ fn conform(arguments: &Arguments) -> Result<ExitCode> {
     }
     if report.coverage.cases >= ENOUGH_FOR_SHARES {
         faults.extend(report.coverage.missing());
+    }
+    #[cfg(feature = "planted-bugs")]
+    if arguments.planted {
+        for (bug, first) in
+            conformance::plant::find_all(arguments.seed, arguments.cases, &mut ours, &mut oracle)?
+        {
+            match first {
+                Some(index) => println!("the planted bug {bug:?} is found by case {index}"),
+                None => faults.push(format!("the planted bug {bug:?} is found by no case")),
+            }
+        }
     }
     for fault in &faults {
         eprintln!("{fault}");
