@@ -26,7 +26,7 @@ pub(super) struct Constraint<'a> {
 }
 
 /// A device's value of the attribute. Values are numbered.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Value {
     /// It has none.
     Missing,
@@ -85,6 +85,16 @@ impl<'a> Constraint<'a> {
         let Some(next) = self.next(chosen, value) else { return false };
         chosen.values.push(next);
         true
+    }
+
+    /// What of the devices chosen so far matters to those that come.
+    pub(super) fn memory(&self, chosen: &Chosen) -> Vec<Value> {
+        if self.is_match {
+            return chosen.values.last().cloned().into_iter().collect();
+        }
+        let mut values = chosen.values.clone();
+        values.sort_unstable();
+        values
     }
 
     /// Whether the constraint would hold with a device.

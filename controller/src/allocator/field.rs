@@ -62,7 +62,8 @@ pub(super) struct Candidate<'a> {
 /// The counters of a pool, numbered; amounts in billionths.
 #[derive(Debug)]
 pub(super) struct PoolCounters {
-    numbers: HashMap<(Arc<str>, Arc<str>), usize>,
+    /// By the names of the set and the counter.
+    pub(super) numbers: HashMap<(Arc<str>, Arc<str>), usize>,
     /// What is left by other claims.
     pub(super) left: Vec<i128>,
     /// Other claims have more of a counter than there is.

@@ -17,12 +17,14 @@ mod constraint;
 mod error;
 mod features;
 mod field;
+mod islands;
 mod planted;
 mod problem;
 mod reasons;
 mod result;
 mod search;
 mod selectors;
+mod shortcuts;
 mod state;
 
 use std::collections::HashMap;
@@ -39,7 +41,7 @@ pub use allocated::{Allocated, InPool};
 pub use error::{AllocationError, SelectorOwner};
 pub use features::{Features, NAMES as FEATURE_NAMES};
 #[cfg(feature = "planted-bugs")]
-pub use planted::{Planted, plant};
+pub use planted::{Planted, be_impatient, plant};
 pub use reasons::{Check, Reason, Reasons};
 
 use field::Field;

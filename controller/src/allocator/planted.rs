@@ -3,7 +3,7 @@
 //! The product has none of them: only the feature `planted-bugs`, which nothing that ships turns on, can switch one on.
 
 #[cfg(feature = "planted-bugs")]
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A way to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +28,19 @@ pub enum Planted {
     AdministratorsOfOnePod,
     /// A requirement of two devices' nodes is written twice.
     RepeatedRequirement,
+    /// Shortcuts are taken across devices whose selectors fail.
+    ErrorsBehindShortcuts,
+    /// A remembered failure does not tell what was left of counters.
+    FailuresWithoutCounters,
+    /// Devices count as alike though their attributes differ to a constraint.
+    AlikeToConstraints,
 }
 
 /// The bugs, if there were any.
 #[cfg(feature = "planted-bugs")]
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::RememberedDevice,
         Self::NamesOfAlternatives,
         Self::FirstConfiguration,
@@ -45,6 +51,9 @@ impl Planted {
         Self::SharesOfOnePod,
         Self::AdministratorsOfOnePod,
         Self::RepeatedRequirement,
+        Self::ErrorsBehindShortcuts,
+        Self::FailuresWithoutCounters,
+        Self::AlikeToConstraints,
     ];
 }
 
@@ -56,6 +65,28 @@ static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 #[cfg(feature = "planted-bugs")]
 pub fn plant(bug: Option<Planted>) {
     ACTIVE.store(bug.map_or(0, |bug| bug as usize + 1), Ordering::Relaxed);
+}
+
+/// Whether shortcuts are taken from the first failure on.
+#[cfg(feature = "planted-bugs")]
+static IMPATIENT: AtomicBool = AtomicBool::new(false);
+
+/// Lets searches take shortcuts from the first failure on, for the whole process: small cases have few failures.
+#[cfg(feature = "planted-bugs")]
+pub fn be_impatient(impatient: bool) {
+    IMPATIENT.store(impatient, Ordering::Relaxed);
+}
+
+/// Whether shortcuts are taken from the first failure on.
+#[cfg(feature = "planted-bugs")]
+pub(super) fn is_impatient() -> bool {
+    IMPATIENT.load(Ordering::Relaxed)
+}
+
+/// Whether shortcuts are taken from the first failure on: never.
+#[cfg(not(feature = "planted-bugs"))]
+pub(super) const fn is_impatient() -> bool {
+    false
 }
 
 /// Whether a bug is switched on.

@@ -55,7 +55,7 @@ pub(super) struct Ask<'a> {
     pub(super) claim: usize,
     of: &'a Claim,
     /// The request's number in the claim.
-    number: usize,
+    pub(super) number: usize,
     pub(super) request: &'a Arc<str>,
     pub(super) sub_request: Option<&'a Arc<str>>,
     pub(super) source: &'a DeviceRequest,
@@ -134,11 +134,6 @@ impl<'a> Problem<'a> {
                 verdict
             }
         }
-    }
-
-    /// The number of an ask's request in its claim.
-    pub(super) fn request_of(&self, ask: usize) -> usize {
-        self.asks[ask].number
     }
 
     /// What an ask takes of a device's capacities, in their order.

@@ -1,8 +1,18 @@
 //! The search: depth first, the first solution is taken.
+//!
+//! It tries what upstream tries, in the same order, and passes over what cannot hold a solution: see
+//! [`shortcuts`](super::shortcuts).
 
+use std::collections::HashSet;
+
+use super::planted::{self, Planted};
 use super::problem::{Problem, Verdict};
-use super::state::{State, must};
+use super::shortcuts::{Rest, Shortcuts};
+use super::state::{Refusal, State, must};
 use super::{AllocationError, Cancel, MAX_RESULTS};
+
+/// After so many failures shortcuts are worth what they cost.
+const PATIENCE: usize = 8;
 
 /// A solution, or that there is none.
 #[derive(Debug)]
@@ -24,7 +34,7 @@ pub(super) struct Solution {
 
 /// How a part of the search ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// No device is left to try.
     Failed,
     /// A claim would get more devices than it can hold, whichever are chosen.
@@ -47,17 +57,38 @@ enum Step {
 enum Frame {
     /// The end of a claim.
     Claim,
+    /// All requests from one on, as they are remembered when they fail.
+    Rest(Rest),
     /// A request with sub-requests: the ask that is tried, and whether all before it exceeded the limit.
     Asks { claim: usize, request: usize, ask: usize, all_exceeded: bool },
-    /// A device that was chosen, as which of the ask's devices.
-    Device { ask: usize, position: usize, device: usize },
+    /// A device that was chosen.
+    Device { level: Level, device: usize },
     /// One of "all devices".
-    One { ask: usize },
+    One { ask: usize, device: usize },
+}
+
+/// One of the devices of an ask, and what was tried for it.
+#[derive(Debug)]
+struct Level {
+    ask: usize,
+    position: usize,
+    /// What devices were worth that failed.
+    failed: HashSet<u128>,
+    /// How this is remembered if it fails.
+    rest: Option<Rest>,
 }
 
 /// Searches. Upstream's errors come in upstream's order.
 pub(super) fn search(problem: &Problem<'_>, cancel: &Cancel) -> Result<Found, AllocationError> {
-    let mut search = Search { problem, state: State::new(problem), frames: Vec::new(), furthest: (0, 0) };
+    let mut search = Search {
+        problem,
+        state: State::new(problem),
+        frames: Vec::new(),
+        furthest: (0, 0),
+        failures: 0,
+        looked: 0,
+        shortcuts: None,
+    };
     let mut step = Step::Request(0, 0);
     for round in 0_usize.. {
         if round.is_multiple_of(64) && cancel.is_set() {
@@ -81,6 +112,11 @@ struct Search<'p, 'a> {
     state: State,
     frames: Vec<Frame>,
     furthest: (usize, usize),
+    /// How many chosen devices were taken back.
+    failures: usize,
+    /// How many devices were looked at.
+    looked: usize,
+    shortcuts: Option<Shortcuts>,
 }
 
 impl Search<'_, '_> {
@@ -90,6 +126,16 @@ impl Search<'_, '_> {
             self.frames.push(Frame::Claim);
             return Step::Request(claim + 1, 0);
         };
+        if let Some(shortcuts) = &mut self.shortcuts {
+            let rest = shortcuts.rest(self.problem, &self.state, claim, request);
+            if let Some(outcome) = shortcuts.failure(&rest) {
+                return Step::Back(outcome);
+            }
+            if shortcuts.is_plain() && !self.may_succeed(claim, request) {
+                return Step::Back(Outcome::Failed);
+            }
+            self.frames.push(Frame::Rest(rest));
+        }
         let ask = wanted.asks.start;
         if wanted.is_prioritized {
             self.frames.push(Frame::Asks { claim, request, ask, all_exceeded: true });
@@ -104,8 +150,7 @@ impl Search<'_, '_> {
             return Ok(Step::Back(Outcome::Failed));
         }
         if position >= wanted.count {
-            let request = self.problem.request_of(ask);
-            return Ok(Step::Request(wanted.claim, request + 1));
+            return Ok(Step::Request(wanted.claim, wanted.number + 1));
         }
         if self.state.results[wanted.claim].len() + wanted.count - position > MAX_RESULTS {
             return Ok(Step::Back(Outcome::Exceeded));
@@ -113,27 +158,57 @@ impl Search<'_, '_> {
         if let Some(all) = &wanted.all {
             // It must be this one: in which order all are chosen does not matter.
             let device = all[position];
-            if let Err(refusal) = self.state.choose(self.problem, ask, device) {
+            if let Err(refusal) = self.choose(ask, device) {
                 return match must(self.problem, ask, device, refusal) {
                     Some(error) => Err(error),
                     None => Ok(Step::Back(Outcome::Failed)),
                 };
             }
-            self.frames.push(Frame::One { ask });
+            self.frames.push(Frame::One { ask, device });
             return Ok(Step::Device(ask, position + 1, 0));
         }
+        let mut rest = None;
+        if let Some(shortcuts) = &self.shortcuts {
+            let missing = wanted.count - position;
+            if position > 0 {
+                let this = shortcuts.rest_of_ask(self.problem, &self.state, ask, start);
+                if let Some(outcome) = shortcuts.failure(&this) {
+                    return Ok(Step::Back(outcome));
+                }
+                rest = Some(this);
+            }
+            if (missing > 1 && !self.has_enough(ask, start, missing))
+                || shortcuts.lacks_counters(self.problem, &self.state, ask, missing)
+            {
+                return Ok(Step::Back(Outcome::Failed));
+            }
+        }
+        self.look_from(Level { ask, position, failed: HashSet::new(), rest }, start)
+    }
+
+    /// Chooses the next device that may be chosen.
+    fn look_from(&mut self, level: Level, start: usize) -> Result<Step, AllocationError> {
+        let Level { ask, position, .. } = level;
         for device in start..self.problem.field.devices.len() {
+            self.looked += 1;
             if self.state.is_in_use(self.problem, ask, device)
                 || self.problem.verdict(ask, device)? != Verdict::Fit
             {
                 continue;
             }
-            if self.state.choose(self.problem, ask, device).is_ok() {
-                self.frames.push(Frame::Device { ask, position, device });
+            if let Some(shortcuts) = &self.shortcuts
+                && !level.failed.is_empty()
+                && level.failed.contains(&shortcuts.worth(self.problem, ask, device))
+            {
+                continue;
+            }
+            if self.choose(ask, device).is_ok() {
+                self.frames.push(Frame::Device { level, device });
                 // Of the devices of one request, all combinations are tried, not all orders.
                 return Ok(Step::Device(ask, position + 1, device + 1));
             }
         }
+        self.remember(level.rest, Outcome::Failed);
         Ok(Step::Back(Outcome::Failed))
     }
 
@@ -141,6 +216,10 @@ impl Search<'_, '_> {
         match frame {
             // Another claim may leave this one devices with which it needs fewer.
             Frame::Claim => Ok(Step::Back(Outcome::Failed)),
+            Frame::Rest(rest) => {
+                self.remember(Some(rest), outcome);
+                Ok(Step::Back(outcome))
+            }
             Frame::Asks { claim, request, ask, all_exceeded } => {
                 let all_exceeded = all_exceeded && outcome == Outcome::Exceeded;
                 let ask = ask + 1;
@@ -150,19 +229,84 @@ impl Search<'_, '_> {
                 }
                 Ok(Step::Back(if all_exceeded { Outcome::Exceeded } else { Outcome::Failed }))
             }
-            Frame::One { ask } => {
-                self.state.take_back(self.problem, self.problem.asks[ask].claim);
+            Frame::One { ask, device } => {
+                self.take_back(ask, device);
                 Ok(Step::Back(outcome))
             }
-            Frame::Device { ask, position, device } => {
-                self.state.take_back(self.problem, self.problem.asks[ask].claim);
-                match outcome {
-                    Outcome::Failed => self.look(ask, position, device + 1),
-                    // Another device would not make them fewer.
-                    Outcome::Exceeded => Ok(Step::Back(outcome)),
+            Frame::Device { mut level, device } => {
+                self.take_back(level.ask, device);
+                // Another device would not make them fewer.
+                if outcome == Outcome::Exceeded {
+                    self.remember(level.rest, outcome);
+                    return Ok(Step::Back(outcome));
+                }
+                if let Some(shortcuts) = &self.shortcuts {
+                    level.failed.insert(shortcuts.worth(self.problem, level.ask, device));
+                }
+                self.look_from(level, device + 1)
+            }
+        }
+    }
+
+    fn choose(&mut self, ask: usize, device: usize) -> Result<(), Refusal> {
+        self.state.choose(self.problem, ask, device)?;
+        if let Some(shortcuts) = &mut self.shortcuts {
+            shortcuts.moved(self.problem, &self.state, device);
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, ask: usize, device: usize) {
+        self.state.take_back(self.problem, self.problem.asks[ask].claim);
+        self.failures += 1;
+        match &mut self.shortcuts {
+            Some(shortcuts) => shortcuts.moved(self.problem, &self.state, device),
+            None => {
+                let devices = self.problem.asks.len().saturating_mul(self.problem.field.devices.len());
+                let is_worth_it = self.failures >= PATIENCE && self.looked >= devices;
+                if is_worth_it || planted::is_impatient() {
+                    self.shortcuts = Some(Shortcuts::new(self.problem, &self.state));
                 }
             }
         }
+    }
+
+    fn remember(&mut self, rest: Option<Rest>, outcome: Outcome) {
+        if let (Some(shortcuts), Some(rest)) = (&mut self.shortcuts, rest) {
+            shortcuts.remember(rest, outcome);
+        }
+    }
+
+    /// Whether each request from one on finds enough devices by itself, as things are.
+    fn may_succeed(&self, claim: usize, request: usize) -> bool {
+        let first = self.problem.claims[claim].requests[request..].iter();
+        let later = self.problem.claims[claim + 1..].iter().flat_map(|claim| &claim.requests);
+        first.chain(later).all(|request| {
+            request.asks.clone().any(|ask| self.has_enough(ask, 0, self.problem.asks[ask].count))
+        })
+    }
+
+    /// Whether so many devices of an ask, from one on, could be chosen one by one. An error that would come up is
+    /// enough: then it has to come up.
+    fn has_enough(&self, ask: usize, start: usize, missing: usize) -> bool {
+        if let Some(all) = &self.problem.asks[ask].all {
+            let is_free = |device: &usize| self.state.refusal(self.problem, ask, *device).is_none();
+            return !all.is_empty() && all.iter().all(is_free);
+        }
+        let mut found = 0;
+        for device in start..self.problem.field.devices.len() {
+            if found == missing {
+                return true;
+            }
+            match self.state.refusal(self.problem, ask, device) {
+                None => found += 1,
+                Some(Refusal::Verdict(Verdict::Error)) if !planted::is(Planted::ErrorsBehindShortcuts) => {
+                    return true;
+                }
+                Some(_) => {}
+            }
+        }
+        found == missing
     }
 
     fn solved(self) -> Found {

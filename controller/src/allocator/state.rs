@@ -6,7 +6,7 @@ use std::rc::Rc;
 use dra_driver::quantity::Quantity;
 
 use super::AllocationError;
-use super::constraint::Chosen;
+use super::constraint::{Chosen, Value};
 use super::planted::{self, Planted};
 use super::problem::{Ask, Problem, Verdict};
 
@@ -40,6 +40,19 @@ pub(super) struct Choice {
     /// What is taken of its capacities, where several may have it.
     pub(super) amounts: Option<Rc<[Quantity]>>,
     has_counters: bool,
+}
+
+/// What a device is to what comes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Situation {
+    /// It may be chosen, if nothing else is in the way.
+    Free,
+    /// Nobody gets it.
+    Used,
+    /// Only those who look after devices get it, and these claims not again.
+    UsedBy(Vec<usize>),
+    /// So much is taken of its capacities.
+    Shared(Vec<i128>),
 }
 
 /// Why a device cannot be chosen now.
@@ -161,6 +174,44 @@ impl State {
             self.move_counters(problem, device, -1);
         }
         self.remove_from_constraints(problem, ask, problem.asks[ask].constraints.len());
+    }
+
+    /// What is taken from a counter of a pool.
+    pub(super) fn taken_of(&self, pool: usize, counter: usize) -> i128 {
+        self.counters[pool].get(counter).copied().unwrap_or_default()
+    }
+
+    /// What a constraint remembers, as far as it matters to what comes.
+    pub(super) fn memory(&self, problem: &Problem<'_>, claim: usize, constraint: usize) -> Vec<Value> {
+        problem.claims[claim].constraints[constraint].memory(&self.constraints[claim][constraint])
+    }
+
+    /// What a device is to what comes. With `unreachable_is_used`, a device whose counters are used up is the same as
+    /// one that is in use.
+    pub(super) fn situation(
+        &self,
+        problem: &Problem<'_>,
+        device: usize,
+        has_admin: bool,
+        unreachable_is_used: bool,
+    ) -> Situation {
+        if let Some(share) = self.shares.get(&device) {
+            return Situation::Shared(share.amounts.clone());
+        }
+        if unreachable_is_used
+            && !self.is_shared_already(problem, device)
+            && !self.has_counters(problem, device)
+        {
+            return Situation::Used;
+        }
+        match self.marks[device] {
+            0 => Situation::Free,
+            _ if !has_admin => Situation::Used,
+            _ => {
+                let has = |claim: &usize| self.results[*claim].iter().any(|choice| choice.device == device);
+                Situation::UsedBy((0..self.results.len()).filter(has).collect())
+            }
+        }
     }
 
     fn add_to_constraint(&mut self, problem: &Problem<'_>, ask: usize, which: usize, device: usize) -> bool {

@@ -61,11 +61,17 @@ fn conform(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut oracle = oracle(arguments)?;
     let mut ours = ours(arguments)?;
-    let (kept, mut faults) = kept::replay(&mut ours, &mut oracle)?;
-    println!("{kept} kept cases");
+    let mut faults = Vec::new();
+    for pace in [0, run::BATCH] {
+        run::set_pace(pace);
+        let (kept, found) = kept::replay(&mut ours, &mut oracle)?;
+        faults.extend(found);
+        println!("{kept} kept cases");
+    }
     let report = run::run(arguments.seed, arguments.cases, &mut ours, &mut oracle)?;
     print(&report, arguments.seed);
     for (index, found) in report.disagreements.iter().take(KEPT) {
+        run::set_pace(*index);
         let small = shrink::shrink(&found.case, |case| still_differs(case, found, &mut ours, &mut oracle))?;
         let (_, asked) = run::ask(&small, &mut ours, &mut oracle)?;
         let file = kept::keep(&small, arguments.seed, *index)?;

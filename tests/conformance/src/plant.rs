@@ -7,10 +7,7 @@ use crate::case::Case;
 use crate::generate;
 use crate::ours::{Ours, OursError};
 use crate::program::Program;
-use crate::run::{self, Outcome};
-
-/// How many cases are made and asked about at a time.
-const BATCH: u64 = 200;
+use crate::run::{self, BATCH, Outcome};
 
 /// Cases and what upstream answers to them: they are the same for each bug.
 #[derive(Debug)]
@@ -50,7 +47,7 @@ fn find(
     oracle: &mut Program,
     answered: &mut Vec<Answered>,
 ) -> Result<Option<u64>, OursError> {
-    for (batch, start) in (0..cases).step_by(BATCH as usize).enumerate() {
+    for (batch, start) in (0..cases).step_by(usize::try_from(BATCH).unwrap_or(1)).enumerate() {
         if answered.len() == batch {
             let made = (start..cases.min(start + BATCH)).map(|index| generate::case(seed, index).case);
             let cases: Vec<Case> = made.collect();
@@ -58,6 +55,7 @@ fn find(
             let upstream = oracle.ask(&lines)?.iter().map(|line| Answer::read(line)).collect();
             answered.push(Answered { cases, lines, upstream });
         }
+        run::set_pace(start);
         let Answered { cases, lines, upstream } = &answered[batch];
         let answers = ours.ask(lines)?;
         let differs = |at: &usize| {
@@ -65,7 +63,7 @@ fn find(
             run::compare(&cases[*at], &answer, &upstream[*at]) == Outcome::Different
         };
         if let Some(at) = (0..cases.len()).find(differs) {
-            return Ok(Some(start + at as u64));
+            return Ok((start..).nth(at));
         }
     }
     Ok(None)

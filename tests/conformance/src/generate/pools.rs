@@ -119,8 +119,11 @@ impl<'a> Maker<'a> {
         let mut order: Vec<usize> = (0..wanted + 1).collect();
         dice.shuffle(&mut order);
         for slot in order.iter().take(wanted) {
-            let place =
-                if self.place != Place::PerDevice && dice.chance(8) { Place::Elsewhere } else { self.place };
+            let place = if self.place != Place::PerDevice && dice.chance(if self.counters { 30 } else { 8 }) {
+                Place::Elsewhere
+            } else {
+                self.place
+            };
             let many = dice.range(self.profile.devices.0, self.profile.devices.1);
             let mut devices = Vec::new();
             for _ in 0..many {
