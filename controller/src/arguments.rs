@@ -39,6 +39,10 @@ pub struct AllocateOptions {
     /// it is 1 when the claims do not fit and 2 when there is no answer.
     #[arg(long)]
     pub stream: bool,
+
+    /// How long one case may take: a number with ms, s, m or h. The scheduler gives a node 10s.
+    #[arg(long, default_value = "10s", value_parser = duration::parse)]
+    pub timeout: Duration,
 }
 
 /// Options of `webhook`.

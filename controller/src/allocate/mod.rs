@@ -4,6 +4,7 @@ pub mod case;
 
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::resource::v1::AllocationResult;
@@ -72,7 +73,7 @@ pub fn run(options: &AllocateOptions) -> Result<ExitCode> {
         let mut line = Vec::new();
         while input.read_until(b'\n', &mut line).context("cannot read standard input")? > 0 {
             if !line.trim_ascii().is_empty() {
-                print(&answer(&line, &cache, &Cancel::default()), &mut output)?;
+                print(&answer(&line, &cache, options.timeout), &mut output)?;
             }
             line.clear();
         }
@@ -80,7 +81,7 @@ pub fn run(options: &AllocateOptions) -> Result<ExitCode> {
     }
     let mut text = Vec::new();
     input.read_to_end(&mut text).context("cannot read standard input")?;
-    let reply = answer(&text, &cache, &Cancel::default());
+    let reply = answer(&text, &cache, options.timeout);
     print(&reply, &mut output)?;
     Ok(reply.outcome.exit_code())
 }
@@ -93,11 +94,11 @@ fn print(reply: &Reply, output: &mut impl Write) -> Result<()> {
 
 /// The answer to one case.
 #[must_use]
-pub fn answer(text: &[u8], cache: &Cache, cancel: &Cancel) -> Reply {
+pub fn answer(text: &[u8], cache: &Cache, timeout: Duration) -> Reply {
     let mut decoder = serde_json::Deserializer::from_slice(text);
     let case: Result<Case, _> = serde_path_to_error::deserialize(&mut decoder);
     match case.map(Case::prepared) {
-        Ok(mut prepared) => Reply { id: prepared.id.take(), outcome: outcome(&prepared, cache, cancel) },
+        Ok(mut prepared) => Reply { id: prepared.id.take(), outcome: outcome(&prepared, cache, timeout) },
         Err(error) => {
             let error = format!("this is no case: at {}: {}", error.path(), error.inner());
             Reply { id: None, outcome: Outcome::Error { error, kind: "input", one_node: false } }
@@ -105,10 +106,11 @@ pub fn answer(text: &[u8], cache: &Cache, cancel: &Cancel) -> Reply {
     }
 }
 
-fn outcome(case: &Prepared, cache: &Cache, cancel: &Cancel) -> Outcome {
+fn outcome(case: &Prepared, cache: &Cache, timeout: Duration) -> Outcome {
     let allocator = Allocator::new(case.features, &case.inventory, &case.classes, &case.allocated, cache);
+    let cancel = Instant::now().checked_add(timeout).map_or_else(Cancel::default, Cancel::at);
     let claims: Vec<_> = case.claims.iter().collect();
-    match allocator.allocate(case.node.as_ref(), &claims, cancel) {
+    match allocator.allocate(case.node.as_ref(), &claims, &cancel) {
         Ok(Answer::Fits(results)) => Outcome::Fits { results },
         Ok(Answer::NoFit(no_fit)) => Outcome::NoFit { no_fit },
         Err(error) => Outcome::Error {

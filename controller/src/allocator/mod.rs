@@ -30,6 +30,7 @@ mod state;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use k8s_openapi::api::resource::v1::AllocationResult;
 
@@ -45,7 +46,7 @@ pub use planted::{Planted, be_impatient, plant};
 pub use reasons::{Check, Reason, Reasons};
 
 use field::Field;
-use problem::Problem;
+use problem::{Given, Problem};
 use selectors::Selectors;
 
 /// How many devices a claim can hold.
@@ -71,20 +72,30 @@ impl Classes {
     }
 }
 
-/// A switch by which an allocation is ended early, from another thread.
+/// A switch by which an allocation is ended early: from another thread, or at a time.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    is_set: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+}
 
 impl Cancel {
+    /// Ends the allocation at a time.
+    #[must_use]
+    pub fn at(deadline: Instant) -> Self {
+        Self { is_set: Arc::default(), deadline: Some(deadline) }
+    }
+
     /// Ends the allocation.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.is_set.store(true, Ordering::Relaxed);
     }
 
     /// Whether the allocation is to end.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_set.load(Ordering::Relaxed)
+            || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 }
 
@@ -127,8 +138,7 @@ impl<'a> Allocator<'a> {
         claims: &[&Claim],
         cancel: &Cancel,
     ) -> Result<Answer, AllocationError> {
-        let field = Field::new(self.inventory, self.allocated, self.features, node)?;
-        let problem = Problem::new(self.features, field, &self.selectors, self.classes, node, claims)?;
+        let problem = self.problem(node, claims, cancel)?;
         let found = search::search(&problem, cancel)?;
         if let Some(solution) = &found.solution {
             return result::results(&problem, solution).map(Answer::Fits);
@@ -139,4 +149,18 @@ impl<'a> Allocator<'a> {
         }
         Ok(Answer::NoFit(reasons::reasons(&problem, found.furthest)))
     }
+
+    fn problem<'p>(
+        &'p self,
+        node: Option<&'p Node>,
+        claims: &[&'p Claim],
+        cancel: &'p Cancel,
+    ) -> Result<Problem<'p>, AllocationError> {
+        let field = Field::new(self.inventory, self.allocated, self.features, node)?;
+        let given = Given { features: self.features, selectors: &self.selectors, node, cancel };
+        Problem::new(given, field, self.classes, claims)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,18 +18,25 @@ use super::error::SelectorOwner;
 use super::field::{Field, Standing};
 use super::planted::{self, Planted};
 use super::selectors::{Expression, Selectors};
-use super::{AllocationError, Classes, Features, MAX_RESULTS, capacity};
+use super::{AllocationError, Cancel, Classes, Features, MAX_RESULTS, capacity};
 
 /// Claims and the devices that may meet them.
 #[derive(Debug)]
 pub(super) struct Problem<'a> {
-    pub(super) features: Features,
-    pub(super) node: Option<&'a Node>,
+    pub(super) given: Given<'a>,
     pub(super) field: Field<'a>,
     pub(super) claims: Vec<ClaimProblem<'a>>,
     /// What requests ask for, in the order of claims, requests and sub-requests.
     pub(super) asks: Vec<Ask<'a>>,
-    selectors: &'a Selectors<'a>,
+}
+
+/// What is there beside devices and claims.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) features: Features,
+    pub(super) selectors: &'a Selectors<'a>,
+    pub(super) node: Option<&'a Node>,
+    pub(super) cancel: &'a Cancel,
 }
 
 /// One claim.
@@ -109,14 +116,12 @@ impl Verdict {
 impl<'a> Problem<'a> {
     /// Checks what is asked for. The errors are those that upstream finds, in the same order.
     pub(super) fn new(
-        features: Features,
+        given: Given<'a>,
         field: Field<'a>,
-        selectors: &'a Selectors<'a>,
         classes: &'a Classes,
-        node: Option<&'a Node>,
         claims: &[&'a Claim],
     ) -> Result<Self, AllocationError> {
-        let mut problem = Self { features, node, field, selectors, claims: Vec::new(), asks: Vec::new() };
+        let mut problem = Self { given, field, claims: Vec::new(), asks: Vec::new() };
         for (number, claim) in claims.iter().enumerate() {
             problem.add_claim(number, claim, classes)?;
         }
@@ -164,7 +169,7 @@ impl<'a> Problem<'a> {
         let mut least = 0_usize;
         for request in &claim.spec.devices.requests {
             let place = Place { claim, request: request.name.to_string() };
-            check_features(self.features, &place, request)?;
+            check_features(self.given.features, &place, request)?;
             let first = self.asks.len();
             let is_prioritized = !request.first_available.is_empty();
             for sub in &request.first_available {
@@ -185,7 +190,8 @@ impl<'a> Problem<'a> {
         }
         let mut constraints = Vec::new();
         for (index, source) in claim.spec.devices.constraints.iter().enumerate() {
-            let constraint = Constraint::new(source, self.features.list_attributes, self.field.devices.len());
+            let constraint =
+                Constraint::new(source, self.given.features.list_attributes, self.field.devices.len());
             let unknown = || AllocationError::UnknownConstraint { claim: claim.full_name(), index };
             constraints.push(constraint.ok_or_else(unknown)?);
         }
@@ -213,7 +219,7 @@ impl<'a> Problem<'a> {
             return Err(place.unclear(format!("selector {index} is of no kind that is known here")));
         }
         let admin_access = source.admin_access.filter(|_| sub_request.is_none());
-        if !self.features.admin_access && admin_access.is_some() {
+        if !self.given.features.admin_access && admin_access.is_some() {
             return Err(place.lacks("adminAccess", "AdminAccess"));
         }
         if source.device_class_name.is_empty() {
@@ -287,14 +293,14 @@ impl<'a> Problem<'a> {
         let candidate = self.field.device(device);
         let shape = &candidate.device.shape;
         let conditions = shape.binding_conditions.as_deref().unwrap_or_default();
-        if !self.features.device_binding && !conditions.is_empty() {
+        if !self.given.features.device_binding && !conditions.is_empty() {
             return Ok(Verdict::Binding);
         }
         let [class, request] = ask.expressions.get_or_init(|| {
             let compiled = |selectors: &[Selector]| {
                 let expressions = selectors.iter().map(|selector| match &selector.cel {
-                    Some(cel) => self.selectors.expression(&cel.expression),
-                    None => self.selectors.expression(&Arc::default()),
+                    Some(cel) => self.given.selectors.expression(&cel.expression),
+                    None => self.given.selectors.expression(&Arc::default()),
                 });
                 expressions.collect()
             };
@@ -309,23 +315,23 @@ impl<'a> Problem<'a> {
             return Ok(Verdict::Request);
         }
         if candidate.slice.is_per_device() {
-            let reached = reaches(&shape.reach, self.node).map_err(|source| {
+            let reached = reaches(&shape.reach, self.given.node).map_err(|source| {
                 AllocationError::DeviceNodes { device: self.field.name_of(device), source }
             })?;
             if !reached {
                 return Ok(Verdict::Node);
             }
         }
-        if self.features.consumable_capacity {
+        if self.given.features.consumable_capacity {
             let Some(amounts) = self.amounts(number, shape) else { return Ok(Verdict::CapacityPolicy) };
             if !self.has_capacity(device, &amounts, None) {
                 return Ok(Verdict::CapacityTaken);
             }
         }
-        if !self.features.partitionable_devices && !shape.counters.is_empty() {
+        if !self.given.features.partitionable_devices && !shape.counters.is_empty() {
             return Ok(Verdict::Counters);
         }
-        if self.features.device_taints && shape.taints.iter().any(|taint| ask.is_barred_by(taint)) {
+        if self.given.features.device_taints && shape.taints.iter().any(|taint| ask.is_barred_by(taint)) {
             return Ok(Verdict::Taint);
         }
         Ok(Verdict::Fit)
@@ -360,6 +366,9 @@ impl<'a> Problem<'a> {
             if let Some(problem) = expression.problem() {
                 let source = problem.clone();
                 return Err(AllocationError::Compile { owner: owner(), index, source });
+            }
+            if self.given.cancel.is_set() {
+                return Err(AllocationError::Cancelled);
             }
             let driver = &self.field.pool_of(device).id.driver;
             match expression.matches(driver, self.field.device(device).device) {

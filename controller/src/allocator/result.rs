@@ -12,7 +12,7 @@ use crate::model::object::Configuration;
 
 use super::AllocationError;
 use super::planted::{self, Planted};
-use super::problem::{ClaimProblem, Problem};
+use super::problem::{ClaimProblem, Problem, RequestProblem};
 use super::search::Solution;
 use super::state::Choice;
 
@@ -40,7 +40,7 @@ pub(super) fn results(
 
 /// The ask that was taken of each request.
 fn chosen_asks(number: usize, claim: &ClaimProblem<'_>, solution: &Solution) -> Vec<usize> {
-    let chosen = |(index, request): (usize, &super::problem::RequestProblem<'_>)| {
+    let chosen = |(index, request): (usize, &RequestProblem<'_>)| {
         let taken = solution.taken.iter().find(|(claim, request, _)| (*claim, *request) == (number, index));
         let first = request.asks.start;
         taken.filter(|_| !planted::is(Planted::FirstConfiguration)).map_or(first, |(_, _, ask)| *ask)
@@ -57,7 +57,7 @@ fn result(problem: &Problem<'_>, choice: &Choice) -> DeviceRequestAllocationResu
     let consumed: BTreeMap<String, Quantity> =
         taken.map(|((name, _), amount)| (name.to_string(), Quantity(amount.to_string()))).collect();
     let conditions = |conditions: &Option<Vec<String>>| {
-        conditions.clone().filter(|all| problem.features.device_binding && !all.is_empty())
+        conditions.clone().filter(|all| problem.given.features.device_binding && !all.is_empty())
     };
     DeviceRequestAllocationResult {
         request: ask.name(),
@@ -114,7 +114,7 @@ fn configurations(
             continue;
         }
         // Once for each request that is named, as upstream has it.
-        let is_named = |(request, ask): &(&super::problem::RequestProblem<'_>, &usize)| {
+        let is_named = |(request, ask): &(&RequestProblem<'_>, &usize)| {
             let is_in = |name: &str| requests.iter().any(|request| request == name);
             is_in(&request.request.name) || (request.is_prioritized && is_in(&problem.asks[**ask].name()))
         };
@@ -144,7 +144,7 @@ fn node_selector(
         let shape = &candidate.device.shape;
         let reach = if candidate.slice.is_per_device() { &shape.reach } else { &candidate.slice.reach };
         if reach.node_name.is_some() || shape.binds_to_node {
-            return Ok(Some(only(problem.node.map_or("", |node| &node.metadata.name))));
+            return Ok(Some(only(problem.given.node.map_or("", |node| &node.metadata.name))));
         }
         let Some(selector) = &reach.selector else { continue };
         match selector.source().node_selector_terms.as_slice() {

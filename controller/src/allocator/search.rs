@@ -80,34 +80,10 @@ struct Level {
 
 /// Searches. Upstream's errors come in upstream's order.
 pub(super) fn search(problem: &Problem<'_>, cancel: &Cancel) -> Result<Found, AllocationError> {
-    let mut search = Search {
-        problem,
-        state: State::new(problem),
-        frames: Vec::new(),
-        furthest: (0, 0),
-        failures: 0,
-        looked: 0,
-        shortcuts: None,
-    };
-    let mut step = Step::Request(0, 0);
-    for round in 0_usize.. {
-        if round.is_multiple_of(64) && cancel.is_set() {
-            return Err(AllocationError::Cancelled);
-        }
-        step = match step {
-            Step::Request(claim, _) if claim == problem.claims.len() => return Ok(search.solved()),
-            Step::Request(claim, request) => search.begin(claim, request),
-            Step::Device(ask, position, start) => search.look(ask, position, start)?,
-            Step::Back(outcome) => match search.frames.pop() {
-                Some(frame) => search.go_back(frame, outcome)?,
-                None => return search.unsolved(outcome),
-            },
-        };
-    }
-    Err(AllocationError::Cancelled)
+    Search::new(problem).run(cancel)
 }
 
-struct Search<'p, 'a> {
+pub(super) struct Search<'p, 'a> {
     problem: &'p Problem<'a>,
     state: State,
     frames: Vec<Frame>,
@@ -116,10 +92,42 @@ struct Search<'p, 'a> {
     failures: usize,
     /// How many devices were looked at.
     looked: usize,
-    shortcuts: Option<Shortcuts>,
+    pub(super) shortcuts: Option<Shortcuts>,
 }
 
-impl Search<'_, '_> {
+impl<'p, 'a> Search<'p, 'a> {
+    pub(super) fn new(problem: &'p Problem<'a>) -> Self {
+        Self {
+            problem,
+            state: State::new(problem),
+            frames: Vec::new(),
+            furthest: (0, 0),
+            failures: 0,
+            looked: 0,
+            shortcuts: None,
+        }
+    }
+
+    pub(super) fn run(mut self, cancel: &Cancel) -> Result<Found, AllocationError> {
+        let mut step = Step::Request(0, 0);
+        let mut rounds = 0_u32;
+        loop {
+            rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(64) && cancel.is_set() {
+                return Err(AllocationError::Cancelled);
+            }
+            step = match step {
+                Step::Request(claim, _) if claim == self.problem.claims.len() => return Ok(self.solved()),
+                Step::Request(claim, request) => self.begin(claim, request),
+                Step::Device(ask, position, start) => self.look(ask, position, start)?,
+                Step::Back(outcome) => match self.frames.pop() {
+                    Some(frame) => self.go_back(frame, outcome)?,
+                    None => return self.unsolved(outcome),
+                },
+            };
+        }
+    }
+
     fn begin(&mut self, claim: usize, request: usize) -> Step {
         self.furthest = self.furthest.max((claim, request));
         let Some(wanted) = self.problem.claims[claim].requests.get(request) else {

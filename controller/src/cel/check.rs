@@ -1,5 +1,6 @@
 //! Checks the types of an expression and plans how it runs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr};
@@ -10,7 +11,7 @@ use super::library;
 use super::plan::{
     Append, Bind, Call, Element, Entry, Fold, Insert, Node, OptionalMap, Path, Root, Step, StepKey,
 };
-use super::signatures::{Overload, overloads, type_named};
+use super::signatures::{overloads, type_named};
 use super::types::{DEVICE, Substitution, Type};
 use super::value::Value;
 use super::{CompileError, Environment, special};
@@ -34,6 +35,8 @@ pub(super) fn check(environment: Environment, expression: &IdedExpr) -> Result<C
         scopes: Vec::new(),
         variables: 0,
         literals: Vec::new(),
+        formats: 0,
+        formatted: HashMap::new(),
         depth: 0,
     };
     let (node, output) = checker.expression(expression)?;
@@ -52,6 +55,10 @@ struct Checker {
     variables: usize,
     /// The types of the elements of every literal list and map, all of which must be the same in the end.
     literals: Vec<Vec<Type>>,
+    /// How many calls of `format` stand around.
+    formats: usize,
+    /// The types of what stands in calls of `format`, by the parser's numbers.
+    formatted: HashMap<u64, Type>,
     depth: usize,
 }
 
@@ -68,9 +75,12 @@ impl Checker {
         if self.depth > DEPTH {
             return Err(CompileError::new(format!("the expression is nested more than {DEPTH} times")));
         }
-        let typed = self.expression_within(expression);
+        let typed = self.expression_within(expression)?;
         self.depth -= 1;
-        typed
+        if self.formats > 0 {
+            self.formatted.insert(expression.id, typed.1.clone());
+        }
+        Ok(typed)
     }
 
     fn expression_within(&mut self, expression: &IdedExpr) -> Result<Typed, CompileError> {
@@ -88,8 +98,8 @@ impl Checker {
                     types.push(self.inside_optional(of, optional)?);
                     elements.push(Element { value, optional });
                 }
-                let of = self.joined(&types)?;
-                self.literals.push(types);
+                let of = self.joined(&types);
+                self.literal(types);
                 Ok((planned_list(elements), Type::list(of)))
             }
             Expr::Map(map) => {
@@ -104,9 +114,9 @@ impl Checker {
                     values.push(self.inside_optional(value_type, entry.optional)?);
                     entries.push(Entry { key, value, optional: entry.optional });
                 }
-                let of = Type::map(self.joined(&keys)?, self.joined(&values)?);
-                self.literals.push(keys);
-                self.literals.push(values);
+                let of = Type::map(self.joined(&keys), self.joined(&values));
+                self.literal(keys);
+                self.literal(values);
                 Ok((planned_map(entries)?, of))
             }
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
@@ -130,19 +140,24 @@ impl Checker {
         }
     }
 
-    /// The one type of several elements.
-    fn joined(&mut self, types: &[Type]) -> Result<Type, CompileError> {
+    /// The one type of several elements, `dyn` where they have none.
+    fn joined(&mut self, types: &[Type]) -> Type {
         let mut joined: Option<Type> = None;
         for of in types {
             joined = Some(match joined {
                 None => of.clone(),
                 Some(before) if self.types.assign(&before, of) => before.most_general(of.clone()),
-                Some(before) => {
-                    return Err(mismatch(&self.types.apply(&before, true), &self.types.apply(of, true)));
-                }
+                Some(_) => Type::Dyn,
             });
         }
-        Ok(joined.unwrap_or_else(|| self.types.fresh()))
+        joined.unwrap_or_else(|| self.types.fresh())
+    }
+
+    /// Notes the types of a literal's elements, which must be one; those that a text is formatted with may differ.
+    fn literal(&mut self, types: Vec<Type>) {
+        if self.formats == 0 {
+            self.literals.push(types);
+        }
     }
 
     fn literals_are_of_one_type(&self) -> Result<(), CompileError> {
@@ -229,6 +244,68 @@ impl Checker {
         if let Some(expanded) = special::expanded(call)? {
             return self.expression(&expanded);
         }
+        if call.func_name == "format" {
+            self.formats += 1;
+            let typed = self.ordinary_call(call)?;
+            self.template_fits(call)?;
+            self.formats -= 1;
+            return Ok(typed);
+        }
+        self.ordinary_call(call)
+    }
+
+    /// Whether the values that a literal template is filled with are of the types that it asks for.
+    fn template_fits(&self, call: &CallExpr) -> Result<(), CompileError> {
+        let (Some(target), [IdedExpr { expr: Expr::List(values), .. }]) =
+            (&call.target, call.args.as_slice())
+        else {
+            return Ok(());
+        };
+        let Expr::Literal(LiteralValue::String(template)) = &target.expr else { return Ok(()) };
+        let clauses = library::clauses_of(text(template)).map_err(CompileError::new)?;
+        if clauses.len() != values.elements.len() {
+            let message = format!(
+                "string.format expects {} arguments and has {}",
+                clauses.len(),
+                values.elements.len()
+            );
+            return Err(CompileError::new(message));
+        }
+        for (clause, value) in clauses.into_iter().zip(&values.elements) {
+            self.clause_fits(clause, value)?;
+        }
+        Ok(())
+    }
+
+    fn clause_fits(&self, clause: char, value: &IdedExpr) -> Result<(), CompileError> {
+        let of = self.formatted.get(&value.id).map_or(Type::Dyn, |of| self.types.apply(of, true));
+        let fits = match clause {
+            's' => !matches!(of, Type::Any | Type::Optional(_) | Type::Object(_) | Type::Parameter(_)),
+            'd' | 'o' => matches!(of, Type::Dyn | Type::Int | Type::Uint),
+            'f' | 'e' => matches!(of, Type::Dyn | Type::Double | Type::String),
+            'b' => matches!(of, Type::Dyn | Type::Int | Type::Uint | Type::Bool),
+            _ => matches!(of, Type::Dyn | Type::Int | Type::Uint | Type::String | Type::Bytes),
+        };
+        if !fits {
+            return Err(CompileError::new(format!(
+                "error during formatting: %{clause} cannot be used on {of}"
+            )));
+        }
+        match &value.expr {
+            Expr::List(list) if clause == 's' => {
+                list.elements.iter().try_for_each(|element| self.clause_fits('s', element))
+            }
+            Expr::Map(map) if clause == 's' => map.entries.iter().try_for_each(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => {
+                    self.clause_fits('s', &entry.key).and_then(|()| self.clause_fits('s', &entry.value))
+                }
+                EntryExpr::StructField(_) => Ok(()),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn ordinary_call(&mut self, call: &CallExpr) -> Result<Typed, CompileError> {
         match (call.func_name.as_str(), &call.target, call.args.as_slice()) {
             ("_?._", None, [operand, field]) => return self.optional_select(operand, field),
             ("optMap", Some(target), [variable, body]) => {
@@ -248,7 +325,7 @@ impl Checker {
         if let Some(prefix) = qualified_name(&target.expr) {
             let prefix = prefix.strip_prefix('.').unwrap_or(&prefix);
             let name = format!("{prefix}.{}", call.func_name);
-            if self.declared(&name) {
+            if overloads(&name).is_some() {
                 return self.called(&name, false, arguments);
             }
         }
@@ -257,17 +334,9 @@ impl Checker {
         self.called(&call.func_name, true, all)
     }
 
-    fn declared(&self, function: &str) -> bool {
-        overloads(function).is_some_and(|all| all.iter().any(|overload| self.offers(overload)))
-    }
-
-    fn offers(&self, overload: &Overload) -> bool {
-        self.environment.list_attributes || !overload.for_list_attributes
-    }
-
     /// A call: which overloads the arguments fit, and what comes out.
     fn called(&mut self, name: &str, on_value: bool, arguments: Vec<Typed>) -> Result<Typed, CompileError> {
-        if !self.declared(name) {
+        if overloads(name).is_none() {
             return Err(undeclared(name));
         }
         let (nodes, types): (Vec<Node>, Vec<Type>) = arguments.into_iter().unzip();
@@ -282,10 +351,7 @@ impl Checker {
         let mut fitting: Vec<&'static str> = Vec::new();
         let mut result: Option<Type> = None;
         for overload in overloads(name).unwrap_or_default() {
-            if overload.on_value != on_value
-                || overload.parameters.len() != types.len()
-                || !self.offers(overload)
-            {
+            if overload.on_value != on_value || overload.parameters.len() != types.len() {
                 continue;
             }
             let first = self.types.fresh_block(overload.open);

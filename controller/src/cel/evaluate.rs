@@ -29,6 +29,8 @@ enum Variable<'p, 'a> {
     /// Evaluated when it is first read.
     Pending(Option<&'p Node>),
     Known(Outcome<'a>),
+    /// Known, and charged for when it is first read.
+    Charged(Value<'a>, u64),
 }
 
 /// What a path leads to: a value, wrapped in an optional where a step was optional.
@@ -88,7 +90,7 @@ impl<'p, 'a> Run<'p, 'a> {
 
     fn resolve(&mut self, path: &'p Path) -> Outcome<'a> {
         let root = self.root(&path.root)?;
-        if path.steps.is_empty() {
+        if path.steps.is_empty() && !matches!(root, Value::Optional(Some(_))) {
             return Ok(root);
         }
         self.follow(root, &path.steps).map(Found::into_value)
@@ -121,9 +123,14 @@ impl<'p, 'a> Run<'p, 'a> {
             }
             self.variables[number] = Variable::Known(value);
         }
+        if let Variable::Charged(value, cost) = &self.variables[number] {
+            let (value, cost) = (value.clone(), *cost);
+            self.budget.charge(cost)?;
+            self.variables[number] = Variable::Known(Ok(value));
+        }
         match &self.variables[number] {
             Variable::Known(value) => value.clone(),
-            Variable::Pending(_) => Err(Fault::new("no such attribute")),
+            Variable::Pending(_) | Variable::Charged(..) => Err(Fault::new("no such attribute")),
         }
     }
 
@@ -131,6 +138,13 @@ impl<'p, 'a> Run<'p, 'a> {
     fn follow(&mut self, root: Value<'a>, steps: &'p [Step]) -> Result<Found<'a>, Fault> {
         let (mut value, mut optional) = match root {
             Value::Optional(None) => return Ok(Found::None),
+            // Upstream cannot name an optional of a type that is not of the language itself.
+            Value::Optional(Some(inner)) if inner.is_foreign() => {
+                return Err(Fault::new(format!(
+                    "unsupported conversion to ref.Val: ({})",
+                    inner.type_name()
+                )));
+            }
             Value::Optional(Some(inner)) => ((*inner).clone(), true),
             plain => (plain, false),
         };
@@ -241,16 +255,7 @@ impl<'p, 'a> Run<'p, 'a> {
     fn equality(&mut self, sides: &'p [Node; 2], wanted: bool) -> Outcome<'a> {
         let (one, other) = self.both(&sides[0], &sides[1])?;
         let weights = (one.as_ref().map_or(1, Value::weight), other.as_ref().map_or(1, Value::weight));
-        let object = matches!(
-            one,
-            Ok(Value::Quantity(_)
-                | Value::Sum(_)
-                | Value::Version(_)
-                | Value::Url(_)
-                | Value::Ip(_)
-                | Value::Cidr(_)
-                | Value::Format(_))
-        );
+        let object = one.as_ref().is_ok_and(|one| one.is_foreign() || matches!(one, Value::Format(_)));
         let cost = if object && wanted { 1 } else { weights.0.min(weights.1).div_ceil(10) };
         let equal = match (one, other) {
             (Ok(one), Ok(other)) => match self.budget.equal(&one, &other) {
@@ -403,8 +408,7 @@ impl<'p, 'a> Run<'p, 'a> {
                 Ok(Value::Optional(None))
             }
             Value::Optional(Some(inner)) => {
-                self.variables[map.variable] = Variable::Known(Ok((*inner).clone()));
-                self.budget.charge(again + 1)?;
+                self.variables[map.variable] = Variable::Charged((*inner).clone(), again + 1);
                 let body = self.value(&map.body);
                 if map.flat {
                     return body;
@@ -475,7 +479,7 @@ impl<'p, 'a> Run<'p, 'a> {
     fn taken(&mut self, collected: usize) -> Outcome<'a> {
         match std::mem::replace(&mut self.variables[collected], Variable::Pending(None)) {
             Variable::Known(value) => value,
-            Variable::Pending(_) => Err(Fault::no_such_overload()),
+            Variable::Pending(_) | Variable::Charged(..) => Err(Fault::no_such_overload()),
         }
     }
 

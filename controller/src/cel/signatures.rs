@@ -16,8 +16,6 @@ pub(super) struct Overload {
     pub(super) result: Type,
     /// How many type parameters the types have: those below this number.
     pub(super) open: usize,
-    /// Only where attributes may be lists.
-    pub(super) for_list_attributes: bool,
 }
 
 /// The overloads of a function, by its name.
@@ -73,8 +71,7 @@ fn declaration(line: &'static str) -> (&'static str, Overload) {
     let result = parsed(result, &mut open);
     let (function, on_value) =
         function.strip_prefix('.').map_or((function, false), |function| (function, true));
-    let for_list_attributes = function == "includes";
-    (function, Overload { id, on_value, parameters, result, open: open.len(), for_list_attributes })
+    (function, Overload { id, on_value, parameters, result, open: open.len() })
 }
 
 /// A type as the declarations write it. The letters met so far are its parameters.

@@ -1,8 +1,7 @@
-//! What is written as a call and is more: macros that the parser does not know, and calls that are settled before the
-//! expression runs.
+//! What is written as a call and is more: macros, and calls that are settled before the expression runs.
 
 use cel::common::ast::{
-    CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, operators,
+    CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SelectExpr, operators,
 };
 use cel::common::types::{CelBool, CelInt};
 
@@ -42,8 +41,13 @@ fn list(elements: Vec<IdedExpr>) -> IdedExpr {
 
 /// What a call to a macro stands for; `None` where it is no such call.
 pub(super) fn expanded(call: &CallExpr) -> Result<Option<IdedExpr>, CompileError> {
-    let Some(target) = &call.target else { return Ok(None) };
     let args = call.args.as_slice();
+    let Some(target) = &call.target else {
+        return match (call.func_name.as_str(), args) {
+            (operators::HAS, [of]) => presence(of).map(Some),
+            _ => Ok(None),
+        };
+    };
     Ok(match (call.func_name.as_str(), args) {
         ("bind", [variable, value, body]) if matches!(&target.expr, Expr::Ident(name) if name == "cel") => {
             Some(binding(
@@ -53,34 +57,46 @@ pub(super) fn expanded(call: &CallExpr) -> Result<Option<IdedExpr>, CompileError
             ))
         }
         ("sortBy", [variable, key]) => Some(sort_by(target, variable, key)?),
-        ("all", [_, _, condition]) => {
+        ("all", [variables @ .., condition]) if matches!(variables.len(), 1 | 2) => {
             let going = called(operators::NOT_STRICTLY_FALSE, vec![name(COLLECTED)]);
             let step = called(operators::LOGICAL_AND, vec![name(COLLECTED), condition.clone()]);
-            Some(two_variables(target, args, boolean(true), going, step, name(COLLECTED))?)
+            Some(looped(target, variables, boolean(true), going, step, name(COLLECTED))?)
         }
-        ("exists", [_, _, condition]) => {
+        ("exists", [variables @ .., condition]) if matches!(variables.len(), 1 | 2) => {
             let not_yet = called(operators::LOGICAL_NOT, vec![name(COLLECTED)]);
             let going = called(operators::NOT_STRICTLY_FALSE, vec![not_yet]);
             let step = called(operators::LOGICAL_OR, vec![name(COLLECTED), condition.clone()]);
-            Some(two_variables(target, args, boolean(false), going, step, name(COLLECTED))?)
+            Some(looped(target, variables, boolean(false), going, step, name(COLLECTED))?)
         }
-        ("existsOne" | "exists_one", [_, _, condition]) => {
+        // Kubernetes knows the first name with two variables only.
+        ("existsOne" | "exists_one", [variables @ .., condition])
+            if variables.len() == 2 || (variables.len() == 1 && call.func_name == "exists_one") =>
+        {
             let more = called(operators::ADD, vec![name(COLLECTED), integer(1)]);
             let step = called(operators::CONDITIONAL, vec![condition.clone(), more, name(COLLECTED)]);
             let one = called(operators::EQUALS, vec![name(COLLECTED), integer(1)]);
-            Some(two_variables(target, args, integer(0), boolean(true), step, one)?)
+            Some(looped(target, variables, integer(0), boolean(true), step, one)?)
+        }
+        ("filter", [variable, condition]) => {
+            let more = |value: IdedExpr| called(operators::ADD, vec![name(COLLECTED), list(vec![value])]);
+            let rest = [condition.clone(), variable.clone()];
+            Some(transformed(target, &args[..1], &rest, list(Vec::new()), more)?)
+        }
+        ("map", [_, rest @ ..]) if matches!(rest.len(), 1 | 2) => {
+            let more = |value: IdedExpr| called(operators::ADD, vec![name(COLLECTED), list(vec![value])]);
+            Some(transformed(target, &args[..1], rest, list(Vec::new()), more)?)
         }
         ("transformList", [_, _, rest @ ..]) if matches!(rest.len(), 1 | 2) => {
             let more = |value: IdedExpr| called(operators::ADD, vec![name(COLLECTED), list(vec![value])]);
-            Some(transformed(target, args, rest, list(Vec::new()), more)?)
+            Some(transformed(target, &args[..2], rest, list(Vec::new()), more)?)
         }
         ("transformMap", [key, _, rest @ ..]) if matches!(rest.len(), 1 | 2) => {
             let more = |value: IdedExpr| called("cel.@mapInsert", vec![name(COLLECTED), key.clone(), value]);
-            Some(transformed(target, args, rest, node(Expr::Map(MapExpr::default())), more)?)
+            Some(transformed(target, &args[..2], rest, node(Expr::Map(MapExpr::default())), more)?)
         }
         ("transformMapEntry", [_, _, rest @ ..]) if matches!(rest.len(), 1 | 2) => {
             let more = |value: IdedExpr| called("cel.@mapInsert", vec![name(COLLECTED), value]);
-            Some(transformed(target, args, rest, node(Expr::Map(MapExpr::default())), more)?)
+            Some(transformed(target, &args[..2], rest, node(Expr::Map(MapExpr::default())), more)?)
         }
         _ => None,
     })
@@ -106,13 +122,13 @@ fn transformed(
             called(operators::CONDITIONAL, vec![filter.clone(), more(value.clone()), name(COLLECTED)])
         }
         [value] => more(value.clone()),
-        _ => return Err(CompileError::new("two variables and one or two expressions are needed")),
+        _ => return Err(CompileError::new("one or two expressions are needed")),
     };
-    two_variables(target, variables, start, boolean(true), step, name(COLLECTED))
+    looped(target, variables, start, boolean(true), step, name(COLLECTED))
 }
 
-/// A loop with a variable for the index or key and one for the element or value.
-fn two_variables(
+/// A loop with a variable for the element or key; or with one for the index or key, and one for the element or value.
+fn looped(
     target: &IdedExpr,
     variables: &[IdedExpr],
     start: IdedExpr,
@@ -120,25 +136,36 @@ fn two_variables(
     step: IdedExpr,
     result: IdedExpr,
 ) -> Result<IdedExpr, CompileError> {
-    let [first, second, ..] = variables else { return Err(CompileError::new("two variables are needed")) };
-    let first = variable_name(first, "argument must be a simple name")?;
-    let second = variable_name(second, "argument must be a simple name")?;
-    if first == second {
-        return Err(CompileError::new(format!("duplicate variable name: {first}")));
+    let mut names = Vec::new();
+    for variable in variables {
+        let name = variable_name(variable, "argument must be a simple name")?;
+        if name == "__result__" {
+            return Err(CompileError::new("iteration variable overwrites accumulator variable"));
+        }
+        if names.contains(&name) {
+            return Err(CompileError::new(format!("duplicate variable name: {name}")));
+        }
+        names.push(name);
     }
-    if first == "__result__" || second == "__result__" {
-        return Err(CompileError::new("iteration variable overwrites accumulator variable"));
-    }
+    let mut names = names.into_iter().map(str::to_owned);
     Ok(node(Expr::Comprehension(Box::new(ComprehensionExpr {
         iter_range: target.clone(),
-        iter_var: first.to_owned(),
-        iter_var2: Some(second.to_owned()),
+        iter_var: names.next().unwrap_or_default(),
+        iter_var2: names.next(),
         accu_var: COLLECTED.to_owned(),
         accu_init: start,
         loop_cond: going,
         loop_step: step,
         result,
     }))))
+}
+
+/// Whether a field is there.
+fn presence(of: &IdedExpr) -> Result<IdedExpr, CompileError> {
+    match &of.expr {
+        Expr::Select(select) => Ok(node(Expr::Select(SelectExpr { test: true, ..select.clone() }))),
+        _ => Err(CompileError::new("invalid argument to has() macro")),
+    }
 }
 
 /// A name for a value within one expression, in the form of a loop over nothing.
@@ -238,7 +265,8 @@ pub(super) fn settled(call: Call) -> Result<Node, CompileError> {
     };
     match (call.name, call.arguments.as_slice()) {
         (
-            "bool" | "bytes" | "double" | "duration" | "dyn" | "int" | "string" | "timestamp" | "uint",
+            "bool" | "bytes" | "double" | "duration" | "dyn" | "int" | "string" | "timestamp" | "type"
+            | "uint",
             [Node::Constant(argument)],
         ) => {
             let value = (call.function)(&[argument.clone()], &mut Budget::default()).map_err(wrong)?;

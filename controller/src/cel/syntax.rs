@@ -1,7 +1,6 @@
 //! Reads the text of an expression.
 
-use cel::IdedExpr;
-use cel::parser::Parser;
+use cel::{Env, IdedExpr};
 
 use super::CompileError;
 
@@ -33,6 +32,7 @@ pub(super) fn parsed(text: &str) -> Result<IdedExpr, CompileError> {
     if text.len() > LONGEST {
         return Err(CompileError::new(format!("the expression is longer than {LONGEST} bytes")));
     }
-    let parser = Parser::new().enable_optional_syntax(true).max_recursion_depth(DEPTH);
+    // An empty environment has no macros: Kubernetes has others than the crate, and they are in `special`.
+    let parser = Env::default().parser().enable_optional_syntax(true).max_recursion_depth(DEPTH);
     parser.parse(text).map_err(|errors| CompileError::new(errors.to_string()))
 }

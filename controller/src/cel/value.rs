@@ -115,6 +115,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether it is of a type that Kubernetes adds to the language.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(
+            self,
+            Self::Quantity(_) | Self::Sum(_) | Self::Version(_) | Self::Url(_) | Self::Ip(_) | Self::Cidr(_)
+        )
+    }
+
     /// How many elements or characters it has, where it has any.
     pub(super) fn size(&self) -> Option<usize> {
         Some(match self {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+#[path = "cel/generate.rs"]
+mod generate;
 #[path = "cel/questions.rs"]
 mod questions;
 
@@ -53,4 +55,28 @@ fn the_table_has_the_answers_that_kubernetes_gives() {
         disagreements.len()
     );
     assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
+}
+
+/// Compares expressions of these seeds.
+fn generated(seeds: std::ops::Range<u64>) {
+    let questions: Vec<Question> = seeds.map(generate::question).collect();
+    let (disagreements, same_costs, costs) = compare(&questions);
+    println!(
+        "{} expressions, {} disagreements, {same_costs} of {costs} costs equal",
+        questions.len(),
+        disagreements.len()
+    );
+    assert!(costs > questions.len() / 4, "hardly any expression has a result");
+    assert!(
+        disagreements.is_empty(),
+        "{} of {}:\n{}",
+        disagreements.len(),
+        questions.len(),
+        disagreements.join("\n")
+    );
+}
+
+#[test]
+fn generated_expressions_have_the_answers_that_kubernetes_gives() {
+    generated(0..2_000);
 }

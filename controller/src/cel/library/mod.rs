@@ -22,6 +22,14 @@ pub(super) mod url;
 /// A function. It checks the types of its arguments: they may have been unknown before.
 pub(super) type Function = for<'a> fn(&[Value<'a>], &mut Budget) -> Outcome<'a>;
 
+/// The clauses of a template of `format`, or why it is none.
+pub(super) fn clauses_of(template: &str) -> Result<Vec<char>, String> {
+    print::clauses(template).map_err(|fault| match fault {
+        Fault::Error(message) => message.into_owned(),
+        Fault::Exceeded => "the template is too long".to_owned(),
+    })
+}
+
 /// The function of a name.
 pub(super) fn function(name: &str) -> Option<(&'static str, Function)> {
     static ALL: LazyLock<HashMap<&'static str, Function>> = LazyLock::new(|| {

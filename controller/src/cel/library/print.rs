@@ -2,7 +2,6 @@
 
 use super::super::cost::Budget;
 use super::super::value::{Fault, Outcome, Value};
-use super::Function;
 use super::convert::{double_text, text_of};
 use super::time::{duration_text, timestamp_text};
 
@@ -11,35 +10,68 @@ const DIGITS: usize = 6;
 /// How many may.
 const MOST_DIGITS: usize = 1000;
 
-const _: Function = format;
+/// A part of a template.
+enum Part<'t> {
+    Text(&'t str),
+    /// What a value is to become, with so many digits.
+    Clause(char, Option<usize>),
+}
+
+fn parts(template: &str) -> Result<Vec<Part<'_>>, Fault> {
+    let mut parts = Vec::new();
+    let mut rest = template;
+    while let Some(at) = rest.find('%') {
+        parts.push(Part::Text(&rest[..at]));
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('%') {
+            parts.push(Part::Text("%"));
+            rest = after;
+            continue;
+        }
+        let (digits, after) = precision(rest)?;
+        let clause = after.chars().next().ok_or_else(|| Fault::new("unexpected end of string"))?;
+        if !"sdfebxXo".contains(clause) {
+            let message =
+                format!("could not parse formatting clause: unrecognized formatting clause \"{clause}\"");
+            return Err(Fault::new(message));
+        }
+        parts.push(Part::Clause(clause, digits));
+        rest = &after[clause.len_utf8()..];
+    }
+    parts.push(Part::Text(rest));
+    Ok(parts)
+}
+
+/// The clauses of a template.
+pub(super) fn clauses(template: &str) -> Result<Vec<char>, Fault> {
+    let clauses = parts(template)?.into_iter().filter_map(|part| match part {
+        Part::Clause(clause, _) => Some(clause),
+        Part::Text(_) => None,
+    });
+    Ok(clauses.collect())
+}
 
 /// The template with its clauses (`%s`, `%d`, `%.2f`, ...) replaced by the values.
 pub(super) fn format<'a>(arguments: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
     let [Value::String(template), Value::List(values)] = arguments else {
         return Err(Fault::no_such_overload());
     };
+    budget.work(template.len() as u64 / 8)?;
     let mut values = values.iter();
     let mut out = String::new();
-    let mut rest: &str = template;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('%') {
-            out.push('%');
-            rest = after;
-            continue;
+    for part in parts(template)? {
+        match part {
+            Part::Text(text) => out.push_str(text),
+            Part::Clause(clause, digits) => {
+                let value = values
+                    .next()
+                    .ok_or_else(|| Fault::new("index out of range: too few arguments of format"))?;
+                let text = clause_text(clause, digits, value, budget)?;
+                budget.work(1 + text.len() as u64 / 8)?;
+                out.push_str(&text);
+            }
         }
-        let (digits, after) = precision(rest)?;
-        let clause = after.chars().next().ok_or_else(|| Fault::new("unexpected end of string"))?;
-        rest = &after[clause.len_utf8()..];
-        let value =
-            values.next().ok_or_else(|| Fault::new("index out of range: too few arguments of format"))?;
-        let text = clause_text(clause, digits, value, budget)?;
-        budget.work(1 + text.len() as u64 / 8)?;
-        out.push_str(&text);
     }
-    budget.work(template.len() as u64 / 8)?;
-    out.push_str(rest);
     Ok(Value::String(out.into()))
 }
 
@@ -79,7 +111,7 @@ fn clause_text(
             Value::Uint(number) => Ok(format!("{number:o}")),
             _ => Err(refused()),
         },
-        'x' | 'X' => {
+        _ => {
             let hex = match value {
                 Value::Int(number) => signed(*number, |size| format!("{size:x}")),
                 Value::Uint(number) => format!("{number:x}"),
@@ -89,9 +121,6 @@ fn clause_text(
             };
             Ok(if clause == 'X' { hex.to_uppercase() } else { hex })
         }
-        other => Err(Fault::new(format!(
-            "could not parse formatting clause: unrecognized formatting clause \"{other}\""
-        ))),
     }
 }
 
@@ -151,29 +180,29 @@ fn fixed(number: f64, digits: usize) -> String {
     format!("{sign}{grouped}{fraction}")
 }
 
-fn scientific(number: f64, digits: usize) -> String {
+/// With one digit before the point and six behind it: what the template says of digits is, to upstream, how wide the
+/// text is at least.
+fn scientific(number: f64, width: usize) -> String {
     if !number.is_finite() {
         return not_finite(number);
     }
-    let text = format!("{number:.digits$e}");
+    let text = format!("{number:.DIGITS$e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}\u{a0}×\u{a0}10{}", superscript(sign, exponent))
+    format!("{:>width$}", format!("{mantissa}×10{}", superscript(exponent)))
 }
 
 /// The exponent of a power of ten, in small digits.
-fn superscript(sign: char, exponent: i32) -> String {
-    let digits = format!("{:02}", exponent.abs());
-    let sign = if sign == '-' { '⁻' } else { '⁺' };
+fn superscript(exponent: i32) -> String {
     let small = |digit: char| match digit {
-        '0' => '⁰',
+        '-' => '⁻',
         '1' => '¹',
         '2' => '²',
         '3' => '³',
         digit => char::from_u32(0x2070 + digit.to_digit(10).unwrap_or_default()).unwrap_or(digit),
     };
-    std::iter::once(sign).chain(digits.chars().map(small)).collect()
+    let sign = if exponent < 0 { "-" } else { "" };
+    format!("{sign}{:02}", exponent.abs()).chars().map(small).collect()
 }
 
 /// What `%s` makes of a value.
@@ -232,7 +261,6 @@ fn inner(value: &Value<'_>, budget: &mut Budget) -> Result<String, Fault> {
         Value::Double(number) => Ok(format!("{number:.DIGITS$}")),
         Value::Duration(duration) => Ok(format!("duration(\"{}\")", duration_text(*duration))),
         Value::Timestamp(timestamp) => Ok(format!("timestamp(\"{}\")", timestamp_text(*timestamp))),
-        Value::Type(name) => Ok(format!("type({name})")),
         other => text(other, budget),
     }
 }

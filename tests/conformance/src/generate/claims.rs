@@ -260,7 +260,7 @@ fn toleration(dice: &mut Dice) -> Value {
         _ => json!({"key": dice.pick(&TAINT_KEYS), "value": "yes", "operator": "Equal"}),
     };
     if dice.chance(45) {
-        toleration["effect"] = json!(dice.pick(&["NoSchedule", "NoSchedule", "NoExecute", "None"]));
+        toleration["effect"] = json!(dice.pick(&["NoSchedule", "NoExecute", "NoExecute", "None"]));
     }
     toleration
 }

@@ -50,7 +50,9 @@ pub(crate) struct Profile {
     pub(crate) gaps: u32,
     /// The requests of a claim compete for the same few devices.
     pub(crate) tangle: u32,
-    /// There is more of everything than is asked for.
+    /// A case in which there is more of everything than is asked for.
+    pub(crate) ease: u32,
+    /// It is one.
     pub(crate) plenty: bool,
 }
 
@@ -79,10 +81,11 @@ const PLAIN: Profile = Profile {
     errors: 1,
     gaps: 4,
     tangle: 30,
+    ease: 70,
     plenty: false,
 };
 
-pub(crate) const PROFILES: [Profile; 7] = [
+pub(crate) const PROFILES: [Profile; 8] = [
     PLAIN,
     Profile {
         name: "hgx",
@@ -104,7 +107,7 @@ pub(crate) const PROFILES: [Profile; 7] = [
     },
     Profile {
         name: "tangle",
-        share: 36,
+        share: 30,
         pools: (1, 2),
         slices: (1, 2),
         devices: (2, 4),
@@ -113,7 +116,7 @@ pub(crate) const PROFILES: [Profile; 7] = [
         count: 2,
         counters: 25,
         shared: 10,
-        taints: 15,
+        taints: 20,
         binding: 12,
         alternatives: 20,
         all: 4,
@@ -121,7 +124,7 @@ pub(crate) const PROFILES: [Profile; 7] = [
         constraints: 60,
         allocated: 6,
         errors: 0,
-        gaps: 6,
+        gaps: 12,
         tangle: 95,
         ..PLAIN
     },
@@ -151,8 +154,34 @@ pub(crate) const PROFILES: [Profile; 7] = [
         ..PLAIN
     },
     Profile {
+        name: "counters",
+        share: 8,
+        pools: (1, 1),
+        slices: (1, 3),
+        devices: (2, 4),
+        claims: (1, 2),
+        requests: (3, 4),
+        count: 2,
+        counters: 100,
+        shared: 5,
+        taints: 5,
+        binding: 0,
+        per_device: 5,
+        alternatives: 10,
+        all: 3,
+        admin: 3,
+        selectors: 25,
+        constraints: 10,
+        allocated: 12,
+        errors: 0,
+        gaps: 0,
+        tangle: 0,
+        ease: 15,
+        ..PLAIN
+    },
+    Profile {
         name: "limits",
-        share: 4,
+        share: 3,
         pools: (1, 1),
         slices: (1, 2),
         devices: (18, 34),
