@@ -4,6 +4,8 @@ use dra_driver::quantity::{Format, Quantity};
 
 use crate::model::object::{Capacity, CapacityPolicy, CapacityRange};
 
+use super::planted::{self, Planted};
+
 /// What a request takes of a capacity: what it asks for, raised to what the policy offers. None where the policy offers
 /// nothing that is enough.
 pub(super) fn taken(requested: Option<&Quantity>, capacity: &Capacity) -> Option<Quantity> {
@@ -27,7 +29,8 @@ fn raised(requested: &Quantity, policy: &CapacityPolicy) -> Option<Quantity> {
         let Some(step) = step else { return Some(*requested) };
         let (least, step) = (i128::from(min.rounded()), i128::from(step.rounded()));
         let above = i128::from(requested.rounded()) - least;
-        let steps = above.checked_div(step)? + i128::from(above.checked_rem(step)? != 0);
+        let is_between = above.checked_rem(step)? != 0 && !planted::is(Planted::LowerStep);
+        let steps = above.checked_div(step)? + i128::from(is_between);
         let amount = i64::try_from(least + steps * step).ok()?;
         return Some(Quantity::of_integer(amount, Format::BinarySi));
     }

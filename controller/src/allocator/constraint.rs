@@ -9,6 +9,8 @@ use crate::model::attribute::{AttributeValue, QualifiedName};
 use crate::model::intern::Device;
 use crate::model::object;
 
+use super::planted::{self, Planted};
+
 /// A constraint of a claim.
 #[derive(Debug)]
 pub(super) struct Constraint<'a> {
@@ -46,6 +48,9 @@ pub(super) struct Chosen {
 impl Chosen {
     /// Takes back what was added last.
     pub(super) fn remove(&mut self) {
+        if self.values.len() == 1 && planted::is(Planted::RememberedDevice) {
+            return;
+        }
         self.values.pop();
     }
 }
@@ -67,6 +72,7 @@ impl<'a> Constraint<'a> {
         let requests = &self.source.requests;
         let is_named = |name: &Arc<str>| match sub_request {
             _ if **name == *request => true,
+            Some(_) if planted::is(Planted::NamesOfAlternatives) => false,
             Some(sub) => name.strip_prefix(request).and_then(|rest| rest.strip_prefix('/')) == Some(sub),
             None => false,
         };

@@ -13,6 +13,7 @@ use crate::model::pool::{PoolId, Slice, Unreadable, Usable, View};
 
 use super::Features;
 use super::allocated::{Allocated, InPool};
+use super::planted::{self, Planted};
 
 /// The devices that a node sees, in the order in which they are tried.
 #[derive(Debug)]
@@ -78,7 +79,9 @@ impl<'a> Field<'a> {
     ) -> Result<Self, Unreadable> {
         let views = inventory.views(node, features.partitionable_devices)?;
         // Pools with binding conditions come last.
-        let (last, first): (Vec<_>, Vec<_>) = views.into_iter().partition(|(_, view)| has_conditions(view));
+        let (last, first): (Vec<_>, Vec<_>) = views
+            .into_iter()
+            .partition(|(_, view)| has_conditions(view) && !planted::is(Planted::OrderOfPools));
         let mut field = Self { pools: Vec::new(), devices: Vec::new() };
         for (pool, view) in first.into_iter().chain(last) {
             let (standing, usable) = match view {
@@ -182,7 +185,8 @@ impl FieldPool<'_> {
                 }
             }
             if let Some(allocated) = self.allocated {
-                let slices = usable.slices.iter().chain(&usable.others);
+                let others = usable.others.iter().filter(|_| !planted::is(Planted::CountersOfOtherNodes));
+                let slices = usable.slices.iter().chain(others);
                 let devices = slices.flat_map(|slice| &slice.devices);
                 for device in devices.filter(|device| allocated.has(&device.name)) {
                     let taken: Vec<(usize, i128)> = counters.of(device).collect();

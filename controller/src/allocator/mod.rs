@@ -41,6 +41,7 @@ mod error;
 mod features;
 mod field;
 mod islands;
+mod planted;
 mod problem;
 mod reasons;
 mod result;
@@ -63,6 +64,8 @@ use crate::model::object::{Claim, Class, Node};
 pub use allocated::{Allocated, InPool};
 pub use error::{AllocationError, SelectorOwner};
 pub use features::{Features, NAMES as FEATURE_NAMES};
+#[cfg(feature = "planted-bugs")]
+pub use planted::{Planted, be_impatient, plant};
 pub use reasons::{Check, Reason, Reasons};
 
 use field::Field;

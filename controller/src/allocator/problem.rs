@@ -16,6 +16,7 @@ use crate::model::pool::reaches;
 use super::constraint::Constraint;
 use super::error::SelectorOwner;
 use super::field::{Field, Standing};
+use super::planted::{self, Planted};
 use super::selectors::{Expression, Selectors};
 use super::{AllocationError, Cancel, Classes, Features, MAX_RESULTS, capacity};
 
@@ -399,7 +400,7 @@ impl Ask<'_> {
 fn tolerates(toleration: &DeviceToleration, taint: &Taint) -> bool {
     let text = |text: &Option<String>| text.as_deref().unwrap_or_default().to_owned();
     let (effect, key) = (text(&toleration.effect), text(&toleration.key));
-    (effect.is_empty() || *effect == *taint.effect)
+    (effect.is_empty() || *effect == *taint.effect || planted::is(Planted::EffectOfToleration))
         && (key.is_empty() || *key == *taint.key)
         && match toleration.operator.as_deref().unwrap_or_default() {
             "" | "Equal" => *text(&toleration.value) == *taint.value,

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use crate::model::object::Configuration;
 
 use super::AllocationError;
+use super::planted::{self, Planted};
 use super::problem::{ClaimProblem, Problem, RequestProblem};
 use super::search::Solution;
 use super::state::Choice;
@@ -41,7 +42,8 @@ pub(super) fn results(
 fn chosen_asks(number: usize, claim: &ClaimProblem<'_>, solution: &Solution) -> Vec<usize> {
     let chosen = |(index, request): (usize, &RequestProblem<'_>)| {
         let taken = solution.taken.iter().find(|(claim, request, _)| (*claim, *request) == (number, index));
-        taken.map_or(request.asks.start, |(_, _, ask)| *ask)
+        let first = request.asks.start;
+        taken.filter(|_| !planted::is(Planted::FirstConfiguration)).map_or(first, |(_, _, ask)| *ask)
     };
     claim.requests.iter().enumerate().map(chosen).collect()
 }
@@ -190,7 +192,7 @@ fn add_new(from: &Option<Vec<NodeSelectorRequirement>>, to: &mut Vec<NodeSelecto
         let is_same = |known: &NodeSelectorRequirement| {
             known.key == new.key && known.operator == new.operator && values(known) == values(new)
         };
-        if !to.iter().any(is_same) {
+        if !to.iter().any(is_same) || planted::is(Planted::RepeatedRequirement) {
             to.push(new.clone());
         }
     }

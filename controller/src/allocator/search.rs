@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use super::planted::{self, Planted};
 use super::problem::{Problem, Verdict};
 use super::shortcuts::{Rest, Shortcuts};
 use super::state::{Refusal, State, must};
@@ -270,7 +271,8 @@ impl<'p, 'a> Search<'p, 'a> {
             Some(shortcuts) => shortcuts.moved(self.problem, &self.state, device),
             None => {
                 let devices = self.problem.asks.len().saturating_mul(self.problem.field.devices.len());
-                if self.failures >= PATIENCE && self.looked >= devices {
+                let is_worth_it = self.failures >= PATIENCE && self.looked >= devices;
+                if is_worth_it || planted::is_impatient() {
                     self.shortcuts = Some(Shortcuts::new(self.problem, &self.state));
                 }
             }
@@ -306,7 +308,9 @@ impl<'p, 'a> Search<'p, 'a> {
             }
             match self.state.refusal(self.problem, ask, device) {
                 None => found += 1,
-                Some(Refusal::Verdict(Verdict::Error)) => return true,
+                Some(Refusal::Verdict(Verdict::Error)) if !planted::is(Planted::ErrorsBehindShortcuts) => {
+                    return true;
+                }
                 Some(_) => {}
             }
         }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use super::MAX_RESULTS;
 use super::islands::{Island, Places, islands, looked_at};
+use super::planted::{self, Planted};
 use super::problem::{Problem, Verdict};
 use super::search::Outcome;
 use super::state::{Situation, State};
@@ -188,6 +189,9 @@ impl Shortcuts {
                 }
             }
         }
+        if planted::is(Planted::FailuresWithoutCounters) {
+            left.clear();
+        }
         self.hash(&(situations, left))
     }
 
@@ -259,7 +263,9 @@ fn seen(
             let constraint = &problem.claims[claim].constraints[*index];
             constraint.value(*device, driver, candidate.device).clone()
         };
-        let values: Vec<_> = problem.asks[ask].constraints.iter().map(value).collect();
+        let constraints = problem.asks[ask].constraints.iter();
+        let constraints = constraints.filter(|_| !planted::is(Planted::AlikeToConstraints));
+        let values: Vec<_> = constraints.map(value).collect();
         let amounts = problem.amounts(ask, &candidate.device.shape).filter(|_| candidate.is_shared);
         let amounts: Option<Vec<i128>> = amounts.map(|all| all.iter().map(|amount| amount.nanos()).collect());
         (verdict, values, amounts)
@@ -286,7 +292,7 @@ fn is_plain(problem: &Problem<'_>) -> bool {
     };
     fits_any_way
         && !problem.asks.iter().any(|ask| ask.all.is_some() && !ask.constraints.is_empty())
-        && !(0..problem.asks.len()).any(has_error)
+        && (planted::is(Planted::ErrorsBehindShortcuts) || !(0..problem.asks.len()).any(has_error))
 }
 
 /// What requests take from counters at least. Counters count by name: whose they are does not matter here.

@@ -7,6 +7,7 @@ use dra_driver::quantity::Quantity;
 
 use super::AllocationError;
 use super::constraint::{Chosen, Value};
+use super::planted::{self, Planted};
 use super::problem::{Ask, Problem, Verdict};
 
 /// What is chosen so far. Whatever is chosen can be taken back, the last first.
@@ -93,7 +94,8 @@ impl State {
         // Whoever looks after devices may have what others have, but each only once in a claim.
         self.marks[device] > 0
             && !problem.field.device(device).is_shared
-            && self.results[ask.claim].iter().any(|choice| choice.device == device)
+            && (self.results[ask.claim].iter().any(|choice| choice.device == device)
+                || planted::is(Planted::AdministratorsOfOnePod))
     }
 
     /// Chooses a device that its ask selects. What is in the way is looked for in upstream's order, as far as the
@@ -231,6 +233,9 @@ impl State {
     /// Whether enough is left of a device's capacities, beside what is being taken.
     fn has_capacity(&self, problem: &Problem<'_>, ask: usize, device: usize) -> bool {
         let Some(share) = self.shares.get(&device) else { return true };
+        if planted::is(Planted::SharesOfOnePod) {
+            return true;
+        }
         let amounts = problem.amounts(ask, &problem.field.device(device).device.shape);
         amounts.is_some_and(|amounts| problem.has_capacity(device, &amounts, Some(&share.amounts)))
     }

@@ -12,8 +12,9 @@ use crate::setup::{self, Need};
 use crate::summary::{Count, Outcome, Report, Summary};
 use crate::{binaries, clients, command, conformance, demo, e2e, edges, prometheus};
 
-/// Also the tests that need what the set-up fetched.
-pub(crate) const ALL_TESTS: &str = "--features=fake-nvml/foreign-clients,observe/promtool";
+/// Also the tests that need what the set-up fetched, and those of the tests themselves.
+pub(crate) const ALL_TESTS: &str =
+    "--features=conformance/planted-bugs,fake-nvml/foreign-clients,observe/promtool";
 /// The variable that names helm to the tests of the chart.
 const HELM: &str = "DRA_HELM";
 /// The variable that names the compiler of device selectors to the test that compares ours with it.

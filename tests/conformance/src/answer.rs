@@ -48,7 +48,7 @@ pub enum ErrorKind {
 }
 
 /// What upstream's error texts contain, and what that tells.
-const UPSTREAM_TEXTS: [(&str, ErrorKind); 14] = [
+const UPSTREAM_TEXTS: [(&str, ErrorKind); 15] = [
     ("CEL expression empty", ErrorKind::Request),
     ("CEL compile error", ErrorKind::Cel),
     ("CEL runtime error", ErrorKind::Cel),
@@ -56,6 +56,7 @@ const UPSTREAM_TEXTS: [(&str, ErrorKind); 14] = [
     ("empty constraint", ErrorKind::Constraint),
     ("claim constraint would not be satisfied", ErrorKind::Constraint),
     ("exceeds the claim limit", ErrorKind::Limit),
+    ("allocation max size exceeded", ErrorKind::Limit),
     ("invalid resource pools were encountered", ErrorKind::Pool),
     ("is currently being updated", ErrorKind::Pool),
     ("is currently invalid", ErrorKind::Pool),
@@ -66,7 +67,7 @@ const UPSTREAM_TEXTS: [(&str, ErrorKind); 14] = [
 ];
 
 /// Our own names of kinds.
-const OUR_KINDS: [(&str, ErrorKind); 11] = [
+const OUR_KINDS: [(&str, ErrorKind); 10] = [
     ("cel", ErrorKind::Cel),
     ("class", ErrorKind::Class),
     ("constraint", ErrorKind::Constraint),
@@ -77,7 +78,6 @@ const OUR_KINDS: [(&str, ErrorKind); 11] = [
     ("feature", ErrorKind::Feature),
     ("request", ErrorKind::Request),
     ("nodeSelector", ErrorKind::NodeSelector),
-    ("selector", ErrorKind::Request),
 ];
 
 impl Answer {
@@ -103,6 +103,7 @@ impl Answer {
         }
         match (text("error"), text("kind").as_deref()) {
             (Some(text), Some("input")) => Self::Misunderstood(text),
+            (Some(_), Some("cancelled")) => Self::Timeout,
             (Some(text), kind) => {
                 let kind = kind.map_or_else(|| kind_of_text(&text), kind_of_name);
                 Self::Error { kind, text }

@@ -123,16 +123,20 @@ mod tests {
         let lists = Outcome::Known(KnownBug::ListsOfTakenBackDevices);
         for (name, expected) in [
             ("distinct-values-of-one-request", distinct.clone()),
-            ("distinct-values-after-a-device-was-taken-back", distinct),
-            ("common-values-of-devices-that-were-taken-back", lists),
+            ("distinct-values-after-a-device-was-taken-back", distinct.clone()),
+            ("distinct-values-of-all-devices", distinct),
+            ("common-values-of-devices-that-were-taken-back", lists.clone()),
+            ("common-values-before-all-devices", lists),
             // The generator makes no such pools.
             ("counters-of-two-pools-of-one-name", Outcome::Different),
         ] {
             let wrong = named(name);
             let (ours, upstream) = (Answer::of(&wrong.ours), Answer::of(&wrong.upstream));
             assert_eq!(run::compare(&wrong.case, &ours, &upstream), expected, "{name}");
-            // The other way round, ours would be the wrong one.
-            assert_eq!(run::compare(&wrong.case, &upstream, &ours), Outcome::Different, "{name}");
+            // The other way round, ours would be the wrong one; with an error, upstream may have gone too far.
+            if !matches!(ours, Answer::Error { .. }) {
+                assert_eq!(run::compare(&wrong.case, &upstream, &ours), Outcome::Different, "{name}");
+            }
             assert_eq!(run::compare(&wrong.case, &upstream, &upstream), Outcome::Same, "{name}");
         }
     }

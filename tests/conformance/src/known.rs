@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, ErrorKind};
 use crate::case::Case;
 use crate::look;
 
@@ -23,25 +23,30 @@ pub enum KnownBug {
 
 /// The bug that explains why two answers differ, if one does.
 pub fn bug(case: &Case, ours: &Answer, upstream: &Answer) -> Option<KnownBug> {
-    let we_keep_to_it = |kind| fits(ours).is_none_or(|allocations| keeps_to(case, allocations, kind));
-    if has_distinct_of_several(case) && we_keep_to_it(Kind::Distinct) {
-        let explained = match upstream {
-            Answer::Fits(allocations) => !keeps_to(case, allocations, Kind::Distinct),
-            // Upstream went on to devices that nobody had to look at.
-            Answer::Error { .. } => !matches!(ours, Answer::Error { .. }),
-            _ => false,
-        };
-        if explained {
+    let we_keep_to = |kind| fits(ours).is_none_or(|allocations| keeps_to(case, allocations, kind));
+    // A request for all devices ends with an error where a constraint bars one. The two sides come to such requests
+    // with different devices in hand.
+    let one_is_barred = match (ours, upstream) {
+        (Answer::Error { kind: Some(ErrorKind::Constraint), .. }, Answer::Fits(_) | Answer::NoFit) => {
+            has_all(case)
+        }
+        _ => false,
+    };
+    // Upstream went on to devices that nobody had to look at.
+    let fails_further_on = matches!(upstream, Answer::Error { .. }) && !matches!(ours, Answer::Error { .. });
+    if has_distinct_of_several(case) && we_keep_to(Kind::Distinct) {
+        let is_wrong = fits(upstream).is_some_and(|allocations| !keeps_to(case, allocations, Kind::Distinct));
+        if is_wrong || one_is_barred || fails_further_on {
             return Some(KnownBug::DistinctOfOneRequest);
         }
     }
-    if has_match_of_lists(case) && fits(ours).is_some() && we_keep_to_it(Kind::Match) {
-        let explained = match upstream {
-            Answer::Fits(allocations) => is_earlier(case, fits(ours)?, allocations),
-            Answer::NoFit | Answer::Error { .. } => true,
-            _ => false,
+    if has_match_of_lists(case) && we_keep_to(Kind::Match) {
+        let is_missed = match (ours, upstream) {
+            (Answer::Fits(ours), Answer::Fits(upstream)) => is_earlier(case, ours, upstream),
+            (Answer::Fits(_), Answer::NoFit | Answer::Error { .. }) => true,
+            _ => one_is_barred,
         };
-        if explained {
+        if is_missed {
             return Some(KnownBug::ListsOfTakenBackDevices);
         }
     }
@@ -110,6 +115,15 @@ fn has_distinct_of_several(case: &Case) -> bool {
                         })
                 })
             })
+    })
+}
+
+/// Whether a request is for all devices.
+fn has_all(case: &Case) -> bool {
+    let mut requests = case.claims.iter().flat_map(|claim| look::list(&look::devices_of(claim)["requests"]));
+    requests.any(|request| {
+        let mut wanted = std::iter::once(&request["exactly"]).chain(look::list(&request["firstAvailable"]));
+        wanted.any(|wanted| wanted["allocationMode"] == "All")
     })
 }
 

@@ -12,6 +12,8 @@ pub mod kept;
 pub mod known;
 mod look;
 pub mod ours;
+#[cfg(feature = "planted-bugs")]
+pub mod plant;
 pub mod program;
 pub mod run;
 pub mod shrink;

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use conformance::ours::Ours;
+use conformance::ours::{Ours, OursError};
 use conformance::program::{Program, ProgramError};
 use conformance::run::{self, Outcome, Report};
 use conformance::{generate, kept, shrink};
@@ -34,9 +35,13 @@ struct Arguments {
     /// allocate --stream` does
     #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
     instead: Vec<String>,
-    /// What upstream gets for one case; the scheduler gives it 10s
-    #[arg(long, default_value = "1s", value_name = "TIME")]
-    timeout: String,
+    /// What each side gets for one case; the scheduler gives upstream 10
+    #[arg(long, default_value_t = 1, value_name = "SECONDS")]
+    timeout: u64,
+    /// Plant bugs in our allocator too, one after the other, and see that each is found
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long)]
+    planted: bool,
 }
 
 fn main() -> ExitCode {
@@ -56,11 +61,17 @@ fn conform(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut oracle = oracle(arguments)?;
     let mut ours = ours(arguments)?;
-    let (kept, mut faults) = kept::replay(&mut ours, &mut oracle)?;
-    println!("{kept} kept cases");
+    let mut faults = Vec::new();
+    for pace in [0, run::BATCH] {
+        run::set_pace(pace);
+        let (kept, found) = kept::replay(&mut ours, &mut oracle)?;
+        faults.extend(found);
+        println!("{kept} kept cases");
+    }
     let report = run::run(arguments.seed, arguments.cases, &mut ours, &mut oracle)?;
     print(&report, arguments.seed);
     for (index, found) in report.disagreements.iter().take(KEPT) {
+        run::set_pace(*index);
         let small = shrink::shrink(&found.case, |case| still_differs(case, found, &mut ours, &mut oracle))?;
         let (_, asked) = run::ask(&small, &mut ours, &mut oracle)?;
         let file = kept::keep(&small, arguments.seed, *index)?;
@@ -79,6 +90,17 @@ fn conform(arguments: &Arguments) -> Result<ExitCode> {
     if report.coverage.cases >= ENOUGH_FOR_SHARES {
         faults.extend(report.coverage.missing());
     }
+    #[cfg(feature = "planted-bugs")]
+    if arguments.planted {
+        for (bug, first) in
+            conformance::plant::find_all(arguments.seed, arguments.cases, &mut ours, &mut oracle)?
+        {
+            match first {
+                Some(index) => println!("the planted bug {bug:?} is found by case {index}"),
+                None => faults.push(format!("the planted bug {bug:?} is found by no case")),
+            }
+        }
+    }
     for fault in &faults {
         eprintln!("{fault}");
     }
@@ -90,13 +112,14 @@ fn oracle(arguments: &Arguments) -> Result<Program, ProgramError> {
     Program::start(Command::new(&arguments.oracle).args([
         "-count-taken-back",
         "-timeout",
-        &arguments.timeout,
+        &format!("{}s", arguments.timeout),
     ]))
 }
 
-fn ours(arguments: &Arguments) -> Result<Ours> {
-    ensure!(!arguments.instead.is_empty(), "--instead names no program");
-    let (program, words) = (&arguments.instead[0], &arguments.instead[1..]);
+fn ours(arguments: &Arguments) -> Result<Ours, ProgramError> {
+    let Some((program, words)) = arguments.instead.split_first() else {
+        return Ok(Ours::library(Duration::from_secs(arguments.timeout)));
+    };
     Ok(Ours::Program(Program::start(Command::new(program).args(words))?))
 }
 
@@ -106,7 +129,7 @@ fn still_differs(
     found: &run::Disagreement,
     ours: &mut Ours,
     oracle: &mut Program,
-) -> Result<bool, ProgramError> {
+) -> Result<bool, OursError> {
     let (outcome, asked) = run::ask(case, ours, oracle)?;
     let kind = |line: &str| std::mem::discriminant(&conformance::answer::Answer::read(line));
     Ok(outcome == Outcome::Different
@@ -134,10 +157,15 @@ fn print(report: &Report, seed: u64) {
     for (part, count) in &coverage.parts {
         println!("  {part:<30} {count:>7}");
     }
+    let numbers = |ours: bool| {
+        let those = report.not_compared.iter().filter(move |(_, answered)| *answered == ours);
+        those.map(|(index, _)| index.to_string()).collect::<Vec<_>>().join(", ")
+    };
     println!(
-        "{} not compared, because upstream did not end in time: {:?}",
+        "{} not compared, because upstream did not end in time; ours ended: {}; ours did not either: {}",
         report.not_compared.len(),
-        report.not_compared
+        numbers(true),
+        numbers(false)
     );
     for (bug, count) in &report.known {
         println!("{count} differ by upstream's known bug {bug:?}");

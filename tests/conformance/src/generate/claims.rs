@@ -236,7 +236,7 @@ impl Maker<'_> {
         };
         let attribute = match dice.range(0, 9) {
             0 | 1 => ROOT.to_owned(),
-            2 if self.features.lists() => format!("{driver}/ports"),
+            2 | 3 if self.features.lists() => format!("{driver}/{}", dice.pick(&["ports", "ports", "lanes"])),
             _ => format!("{driver}/{}", dice.pick(names)),
         };
         let is_match = dice.chance(65);
@@ -260,7 +260,7 @@ fn toleration(dice: &mut Dice) -> Value {
         _ => json!({"key": dice.pick(&TAINT_KEYS), "value": "yes", "operator": "Equal"}),
     };
     if dice.chance(45) {
-        toleration["effect"] = json!(dice.pick(&["NoSchedule", "NoSchedule", "NoExecute", "None"]));
+        toleration["effect"] = json!(dice.pick(&["NoSchedule", "NoExecute", "NoExecute", "None"]));
     }
     toleration
 }

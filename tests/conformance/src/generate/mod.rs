@@ -35,7 +35,7 @@ pub fn case(seed: u64, index: u64) -> Made {
     let features = Features::any(&mut dice);
     let whole = Profile::any(&mut dice);
     let mut profile = features.fit(whole, &mut dice);
-    if dice.chance(70) {
+    if dice.chance(profile.ease) {
         profile = profile.with_plenty();
     }
     let mut pools = Pools::default();

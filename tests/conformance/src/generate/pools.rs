@@ -119,8 +119,11 @@ impl<'a> Maker<'a> {
         let mut order: Vec<usize> = (0..wanted + 1).collect();
         dice.shuffle(&mut order);
         for slot in order.iter().take(wanted) {
-            let place =
-                if self.place != Place::PerDevice && dice.chance(8) { Place::Elsewhere } else { self.place };
+            let place = if self.place != Place::PerDevice && dice.chance(if self.counters { 30 } else { 8 }) {
+                Place::Elsewhere
+            } else {
+                self.place
+            };
             let many = dice.range(self.profile.devices.0, self.profile.devices.1);
             let mut devices = Vec::new();
             for _ in 0..many {
@@ -235,7 +238,9 @@ impl<'a> Maker<'a> {
             }
         };
         let shape = if self.alike { 0 } else { dice.range(0, 8) };
-        add(dice, "model", json!({"string": MODELS[shape % 3]}));
+        let odd = self.gaps && dice.chance(10);
+        let model = if odd { json!({"int": 1}) } else { json!({"string": MODELS[shape % 3]}) };
+        add(dice, "model", model);
         add(dice, "numa", json!({"int": shape % 2}));
         add(dice, "healthy", json!({"bool": shape != 5}));
         add(dice, "version", json!({"version": VERSIONS[shape / 3]}));
@@ -247,8 +252,18 @@ impl<'a> Maker<'a> {
         }
         if self.features.lists() && dice.chance(80) {
             let ports = dice.some(&PORTS, 55);
-            if !ports.is_empty() {
-                add(dice, "ports", json!({"strings": ports}));
+            match ports.len() {
+                0 => add(dice, "ports", json!({"string": PORTS[0]})),
+                _ => add(dice, "ports", json!({"strings": ports})),
+            }
+            match dice.range(0, 5) {
+                0 => add(dice, "lanes", json!({"int": 1})),
+                1 => add(dice, "lanes", json!({"versions": ["1.0.0", "2.0.0"]})),
+                2 => add(dice, "lanes", json!({"bools": [true, false]})),
+                _ => {
+                    let lanes = *dice.pick(&[&[1, 2][..], &[2, 3], &[3], &[1, 2, 3]]);
+                    add(dice, "lanes", json!({"ints": lanes}));
+                }
             }
         }
         attributes
@@ -316,7 +331,7 @@ fn memory_policy(dice: &mut Dice) -> Value {
 pub(crate) fn taint(dice: &mut Dice) -> Value {
     let mut taint = json!({
         "key": dice.pick(&TAINT_KEYS),
-        "effect": dice.pick(&["NoSchedule", "NoSchedule", "NoExecute", "None"]),
+        "effect": dice.pick(&["NoSchedule", "NoSchedule", "NoSchedule", "NoExecute", "NoExecute", "None", "FromTheFuture"]),
     });
     if dice.chance(50) {
         taint["value"] = json!(dice.pick(&["yes", "no"]));

@@ -50,7 +50,9 @@ pub(crate) struct Profile {
     pub(crate) gaps: u32,
     /// The requests of a claim compete for the same few devices.
     pub(crate) tangle: u32,
-    /// There is more of everything than is asked for.
+    /// A case in which there is more of everything than is asked for.
+    pub(crate) ease: u32,
+    /// It is one.
     pub(crate) plenty: bool,
 }
 
@@ -79,10 +81,11 @@ const PLAIN: Profile = Profile {
     errors: 1,
     gaps: 4,
     tangle: 30,
+    ease: 70,
     plenty: false,
 };
 
-pub(crate) const PROFILES: [Profile; 6] = [
+pub(crate) const PROFILES: [Profile; 8] = [
     PLAIN,
     Profile {
         name: "hgx",
@@ -104,7 +107,7 @@ pub(crate) const PROFILES: [Profile; 6] = [
     },
     Profile {
         name: "tangle",
-        share: 36,
+        share: 30,
         pools: (1, 2),
         slices: (1, 2),
         devices: (2, 4),
@@ -113,7 +116,7 @@ pub(crate) const PROFILES: [Profile; 6] = [
         count: 2,
         counters: 25,
         shared: 10,
-        taints: 15,
+        taints: 20,
         binding: 12,
         alternatives: 20,
         all: 4,
@@ -121,7 +124,7 @@ pub(crate) const PROFILES: [Profile; 6] = [
         constraints: 60,
         allocated: 6,
         errors: 0,
-        gaps: 2,
+        gaps: 12,
         tangle: 95,
         ..PLAIN
     },
@@ -151,6 +154,56 @@ pub(crate) const PROFILES: [Profile; 6] = [
         ..PLAIN
     },
     Profile {
+        name: "counters",
+        share: 8,
+        pools: (1, 1),
+        slices: (1, 2),
+        devices: (3, 5),
+        claims: (1, 1),
+        requests: (2, 3),
+        count: 2,
+        counters: 100,
+        shared: 4,
+        taints: 5,
+        binding: 0,
+        per_device: 5,
+        alternatives: 6,
+        all: 2,
+        admin: 3,
+        selectors: 8,
+        constraints: 6,
+        allocated: 12,
+        errors: 0,
+        gaps: 0,
+        tangle: 0,
+        ease: 10,
+        ..PLAIN
+    },
+    Profile {
+        name: "limits",
+        share: 3,
+        pools: (1, 1),
+        slices: (1, 2),
+        devices: (18, 34),
+        claims: (1, 1),
+        requests: (2, 3),
+        count: 18,
+        taints: 0,
+        binding: 5,
+        per_device: 0,
+        broken_pool: 0,
+        alternatives: 60,
+        all: 25,
+        admin: 3,
+        selectors: 5,
+        constraints: 0,
+        allocated: 0,
+        errors: 0,
+        gaps: 0,
+        tangle: 0,
+        ..PLAIN
+    },
+    Profile {
         name: "broken",
         share: 8,
         counters: 30,
@@ -162,6 +215,9 @@ pub(crate) const PROFILES: [Profile; 6] = [
         ..PLAIN
     },
 ];
+
+/// A profile that asks for more than so many devices at once is about limits.
+const MANY: usize = 8;
 
 impl Profile {
     /// One of them, as often as their shares say.
@@ -184,7 +240,7 @@ impl Profile {
             pools: (self.pools.0, self.pools.1 + 1),
             devices: (least + 2, most + 3),
             claims: (1, self.claims.1.min(2)),
-            count: self.count.min(2),
+            count: if self.count > MANY { self.count } else { self.count.min(2) },
             all: self.all / 2,
             constraints: self.constraints * 3 / 4,
             allocated: self.allocated / 2,
