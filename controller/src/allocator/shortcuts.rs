@@ -14,9 +14,11 @@
 //! States are told apart by 128-bit hashes with keys of the process: that two differ and are taken for one is less
 //! likely than a fault of the memory.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+
+use foldhash::HashMap;
+use foldhash::quality::RandomState;
 
 use super::MAX_RESULTS;
 use super::islands::{Island, Places, islands, looked_at};
@@ -62,7 +64,7 @@ impl Shortcuts {
             first_stages.push(first_stages.last().copied().unwrap_or_default() + claim.requests.len());
         }
         let mut shortcuts = Self {
-            hashers: [RandomState::new(), RandomState::new()],
+            hashers: [RandomState::default(), RandomState::default()],
             states: vec![0; islands.len()],
             looks: Vec::new(),
             sums: Vec::new(),
@@ -70,7 +72,7 @@ impl Shortcuts {
             is_plain: is_plain(problem),
             has_admin: problem.asks.iter().any(|ask| ask.is_admin),
             bounds: Bounds::new(problem),
-            failures: HashMap::new(),
+            failures: HashMap::default(),
             first_stages,
             places,
             islands,
@@ -308,7 +310,7 @@ struct Bounds {
 
 impl Bounds {
     fn new(problem: &Problem<'_>) -> Self {
-        let mut names: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut names: HashMap<Arc<str>, usize> = HashMap::default();
         let mut counters: Vec<Vec<(usize, usize)>> = Vec::new();
         for (pool, known) in problem.field.pools.iter().enumerate() {
             for ((_, name), counter) in &known.counters().numbers {
@@ -320,7 +322,7 @@ impl Bounds {
                 counters[number].push((pool, *counter));
             }
         }
-        let mut name_of: HashMap<(usize, usize), usize> = HashMap::new();
+        let mut name_of: HashMap<(usize, usize), usize> = HashMap::default();
         for (name, all) in counters.iter().enumerate() {
             name_of.extend(all.iter().map(|counter| (*counter, name)));
         }

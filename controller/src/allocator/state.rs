@@ -1,9 +1,9 @@
 //! What is chosen so far, and what that leaves.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use dra_driver::quantity::Quantity;
+use foldhash::HashMap;
 
 use super::AllocationError;
 use super::constraint::{Chosen, Value};
@@ -75,7 +75,7 @@ impl State {
         Self {
             marks: vec![0; problem.field.devices.len()],
             counters: vec![Vec::new(); problem.field.pools.len()],
-            shares: HashMap::new(),
+            shares: HashMap::default(),
             constraints: problem
                 .claims
                 .iter()

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dra_driver::quantity::Quantity;
 
@@ -16,9 +17,14 @@ use super::object::{self, Attribute, Capacity, Taint};
 /// How many different texts an attribute may have before they belong to the devices instead of the shapes.
 const FEW: usize = 64;
 
+/// How many shapes the process has had.
+static SHAPES: AtomicU64 = AtomicU64::new(0);
+
 /// What several devices say.
 #[derive(Debug)]
 pub struct Shape {
+    /// Its number: no other shape of the process has it, or ever had it.
+    pub number: u64,
     /// The attributes, sorted by name. Those in `individual` have an empty text here.
     pub attributes: Box<[(QualifiedName, AttributeValue)]>,
     /// Which attributes each device has a text of its own for.
@@ -198,6 +204,7 @@ impl Interner {
             .collect();
         amounts.sort_by(|(one, _), (other, _)| one.cmp(other));
         Shape {
+            number: SHAPES.fetch_add(1, Ordering::Relaxed),
             individual: (0..attributes.len()).filter(|i| individual.contains(&&attributes[*i].0)).collect(),
             attributes,
             capacity: device.capacity.into_iter().map(|(name, one)| (self.text(&name), one)).collect(),
