@@ -33,7 +33,8 @@ pub(super) const ONE: i128 = 1_000_000_000;
 
 impl Quantity {
     pub(super) fn new(nanos: i128, format: Format, power: Option<i32>) -> Self {
-        Self { nanos, format, power }
+        // Both bounds are equally far from zero.
+        Self { nanos: nanos.max(-i128::MAX), format, power }
     }
 
     /// A whole number.
@@ -95,14 +96,10 @@ impl Quantity {
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "an approximation is what is asked for")]
     pub fn as_float(&self) -> f64 {
-        match self.power {
+        match self.power.and_then(|power| Some((power, billionths(power)?))) {
             // An integer times a power of ten, multiplied in floating point as upstream does.
-            Some(power) => {
-                let unit = power + 9;
-                let value = u32::try_from(unit).ok().and_then(|unit| 10_i128.checked_pow(unit));
-                let value = value.map_or(0, |unit| self.nanos / unit);
-                if power == 0 { value as f64 } else { value as f64 * 10_f64.powi(power) }
-            }
+            Some((0, unit)) => (self.nanos / unit) as f64,
+            Some((power, unit)) => (self.nanos / unit) as f64 * 10_f64.powi(power),
             None if self.nanos % ONE == 0 => (self.nanos / ONE) as f64,
             None => self.nanos as f64 * 10_f64.powi(-9),
         }
@@ -133,10 +130,15 @@ impl Quantity {
             return Some(others);
         }
         let power = mine.min(others);
-        let unit = u32::try_from(power + 9).ok().and_then(|unit| 10_i128.checked_pow(unit))?;
+        let unit = billionths(power)?;
         let fits = |nanos: i128| i64::try_from(nanos / unit).is_ok();
         (fits(self.nanos) && fits(other.nanos) && fits(sum)).then_some(power)
     }
+}
+
+/// A power of ten in billionths, where it is within the bound.
+fn billionths(power: i32) -> Option<i128> {
+    10_i128.checked_pow(u32::try_from(power.checked_add(9)?).ok()?)
 }
 
 fn away_from_zero(number: i128, unit: i128) -> i128 {

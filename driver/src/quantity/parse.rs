@@ -105,22 +105,22 @@ fn decimal(whole: &str, fraction: &str, power: i32, format: Format) -> (u128, Fo
         return (0, format, held);
     }
     let shift = unit.saturating_add(9);
-    let kept = match usize::try_from(shift) {
-        // Longer than any 128-bit number: the bound.
-        Ok(shift) if count.saturating_add(shift) > 38 => return (i128::MAX as u128, format, held),
+    let kept = match u32::try_from(shift) {
         Ok(_) => count,
         Err(_) => count.saturating_sub(usize::try_from(shift.unsigned_abs()).unwrap_or(usize::MAX)),
     };
-    if kept > 38 {
-        return (i128::MAX as u128, format, held);
-    }
-    let mut value = number().take(kept).fold(0_u128, |value, digit| value * 10 + u128::from(digit - b'0'));
-    if number().skip(kept).any(|digit| digit != b'0') {
-        value += 1;
-    }
-    if let Ok(shift) = u32::try_from(shift) {
-        value *= 10_u128.pow(shift);
-    }
+    let digits = number().take(kept).try_fold(0_u128, |value, digit| {
+        value.checked_mul(10)?.checked_add(u128::from(digit - b'0'))
+    });
+    let rounded = digits.and_then(|value| {
+        value.checked_add(u128::from(number().skip(kept).any(|digit| digit != b'0')))
+    });
+    let value = rounded.and_then(|value| match u32::try_from(shift) {
+        Ok(shift) => value.checked_mul(10_u128.checked_pow(shift)?),
+        Err(_) => Some(value),
+    });
+    // Larger than any 128-bit number: the bound.
+    let value = value.unwrap_or(i128::MAX as u128);
     (value, format, held)
 }
 

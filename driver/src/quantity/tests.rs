@@ -52,6 +52,28 @@ fn sums_take_the_format_of_what_is_something() {
 }
 
 #[test]
+fn what_is_just_below_the_bound_is_read_back() {
+    let below: Quantity = "1e40".parse::<Quantity>().unwrap().sub(&"1".parse().unwrap());
+    assert_eq!(below.to_string(), "170141183460469231731687303714884105727e-9");
+    assert_eq!(below.to_string().parse::<Quantity>().unwrap(), below);
+    let least: Quantity = "-1e40".parse().unwrap();
+    assert_eq!(least.sub(&below), least);
+    assert_eq!(least.to_string().parse::<Quantity>().unwrap(), least);
+}
+
+#[test]
+fn powers_beyond_all_bounds_are_powers() {
+    for text in ["1e2147483647", "1e2147483639", "1e30"] {
+        let quantity: Quantity = text.parse().unwrap();
+        assert_eq!(quantity.add(&quantity), quantity, "{text} is the bound");
+        assert!((1.7e29..1.8e29).contains(&quantity.as_float()), "{text}: {}", quantity.as_float());
+    }
+    let nothing: Quantity = "0e2147483647".parse().unwrap();
+    assert!(nothing.add(&nothing).is_zero());
+    assert!(nothing.as_float().abs() < f64::MIN_POSITIVE);
+}
+
+#[test]
 fn numbers_beyond_all_bounds_count_as_the_bound() {
     let bound: Quantity = "1e40".parse().unwrap();
     for text in ["1e41", "9999999999999999999999999999999999999999", "1e2147483647", "123456789e30"] {
