@@ -18,16 +18,17 @@ const SIZE: &str = "model";
 
 /// Makes the pool, for the node that is asked about.
 pub(crate) fn pool(dice: &mut Dice, into: &mut Pools) {
-    let sets = dice.range(1, 2);
+    let sets = if dice.chance(75) { 1 } else { 2 };
     let total = dice.range(9, 11);
     let mut devices = Vec::new();
     for set in 0..sets {
         // More than half of what there is, so that no two go together.
-        let mut large: Vec<usize> = (0..dice.range(2, 5)).map(|_| dice.range(total / 2 + 1, total)).collect();
-        if dice.chance(75) {
+        let mut large: Vec<usize> = (0..dice.range(3, 5)).map(|_| dice.range(total / 2 + 1, total)).collect();
+        if dice.chance(80) {
+            // Those that leave the least come first.
             large.sort_unstable_by(|one, other| other.cmp(one));
         }
-        let small: Vec<usize> = (0..dice.range(2, 4)).map(|_| if dice.chance(75) { 1 } else { 2 }).collect();
+        let small: Vec<usize> = (0..dice.range(3, 4)).map(|_| if dice.chance(85) { 1 } else { 2 }).collect();
         devices.extend(large.into_iter().map(|units| device("a", set, units)));
         devices.extend(small.into_iter().map(|units| device("b", set, units)));
     }
@@ -64,7 +65,7 @@ pub(crate) fn wanted(dice: &mut Dice, at: usize, wanted: &mut Value) {
         _ => (format!(r#"{own}.{SIZE} == "b""#), 3),
     };
     wanted["deviceClassName"] = json!("any");
-    wanted["count"] = json!(dice.range(1, most));
+    wanted["count"] = json!(dice.range(most.min(2), most));
     wanted["selectors"] = json!([{"cel": {"expression": expression}}]);
 }
 

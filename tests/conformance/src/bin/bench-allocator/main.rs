@@ -1,19 +1,23 @@
 //! Measures our allocator and the scheduler's on the same cases, in one run: `cargo xtask bench allocator` builds all
 //! it needs and runs it.
 
+mod fleet;
 mod scenes;
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
 use conformance::answer::Answer;
 use conformance::case::Case;
 use conformance::generate;
 use conformance::program::Program;
 use dra_controller::allocate::{self, case::Prepared};
-use dra_controller::allocator::{Allocator, Answer as Ours, Cancel};
+use dra_controller::allocator::{Allocator, Cancel};
 use dra_controller::cel::Cache;
+use fleet::Fleet;
 use scenes::Scene;
 use serde_json::{Value, json};
 
@@ -26,8 +30,41 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How many generated cases are measured, beside the scenes.
 const GENERATED: u64 = 2000;
 
+/// Measures our allocator and the scheduler's.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The program allocator-oracle
+    #[arg(long, env = "DRA_ALLOCATOR_ORACLE", value_name = "PROGRAM")]
+    oracle: Option<PathBuf>,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+/// A part of it; without one, all of it.
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Both sides on the same cases
+    Cases,
+    /// Our memory and times for a whole fleet
+    Fleet {
+        /// How many nodes of eight GPUs
+        #[arg(long, default_value_t = 10_000)]
+        nodes: usize,
+        /// Measure this one in this process, instead of each in one of its own
+        #[arg(long)]
+        only: Option<Fleet>,
+    },
+}
+
 fn main() -> ExitCode {
-    match bench() {
+    let Arguments { oracle, part } = Arguments::parse();
+    let done = match part {
+        None => cases(oracle).and_then(|()| fleet::all(10_000)),
+        Some(Part::Cases) => cases(oracle),
+        Some(Part::Fleet { nodes, only: None }) => fleet::all(nodes),
+        Some(Part::Fleet { nodes, only: Some(fleet) }) => fleet::measure(fleet, nodes),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -39,19 +76,28 @@ fn main() -> ExitCode {
 /// What both sides took for one case.
 #[derive(Debug, Clone, Copy)]
 struct Times {
-    ours: Duration,
-    /// Ours with the inventory and the classes read anew, which a controller does when they change.
-    ours_anew: Duration,
     upstream: Duration,
+    ours: Ours,
 }
 
-fn bench() -> Result<()> {
-    let oracle = std::env::var_os("DRA_ALLOCATOR_ORACLE").context("DRA_ALLOCATOR_ORACLE names no program")?;
+/// What ours took: medians.
+#[derive(Debug, Clone, Copy)]
+struct Ours {
+    /// The first allocation from an inventory, when no selector was asked about its devices before.
+    first: Duration,
+    /// A later one, for which the selectors' answers are known.
+    again: Duration,
+    /// Making the inventory and the classes of the API's objects.
+    inventory: Duration,
+}
+
+fn cases(oracle: Option<PathBuf>) -> Result<()> {
+    let oracle = oracle.context("no program is named that answers for upstream: DRA_ALLOCATOR_ORACLE")?;
     // One case at a time: nothing else runs beside what is measured.
     let mut oracle = Program::start(Command::new(oracle).args(["-workers", "1"]))?;
     println!(
-        "{:<22} {:>5} {:>8} {:>12} {:>12} {:>8}   {:>14}  answer",
-        "case", "nodes", "devices", "upstream ms", "ours ms", "ratio", "inventory ms"
+        "{:<22} {:>5} {:>8} {:>12} {:>9} {:>7} {:>10} {:>13}  answer",
+        "case", "nodes", "devices", "upstream ms", "ours ms", "ratio", "again ms", "inventory ms"
     );
     for scene in Scene::ALL {
         for nodes in NODES {
@@ -65,39 +111,43 @@ fn bench() -> Result<()> {
                 continue;
             };
             println!(
-                "{:<22} {nodes:>5} {devices:>8} {:>12} {:>12} {:>8.1}   {:>14}  {answer}",
+                "{:<22} {nodes:>5} {devices:>8} {:>12} {:>9} {:>7.1} {:>10} {:>13}  {answer}",
                 scene.name(),
                 milliseconds(times.upstream),
-                milliseconds(times.ours),
-                ratio(times.upstream, times.ours),
-                milliseconds(times.ours_anew.saturating_sub(times.ours)),
+                milliseconds(times.ours.first),
+                ratio(times.upstream, times.ours.first),
+                milliseconds(times.ours.again),
+                milliseconds(times.ours.inventory),
             );
         }
     }
     generated(&mut oracle)?;
     println!(
-        "\nMedians of {SAMPLES}, both sides in this run, one thread each. upstream: NewAllocator and Allocate for one node, \
-         expressions\ncompiled before. ours: Allocator::new and allocate, the same. inventory: reading all slices \
-         and classes from the API's\nobjects, which the controller does once and then for each pool that changes; \
-         upstream does its part of that in each\nAllocate."
+        "\nMedians of {SAMPLES}; both sides in this run, one after the other, one thread each. All objects are decoded \
+         before, and\nexpressions compiled. upstream: Allocate for one node. ours: Allocator::new and allocate for \
+         one node, the first time that\nselectors are asked about these devices. again: the same once more, with \
+         the selectors' answers known. inventory: what\nthe controller does once, and then for each pool that \
+         changes; upstream does its part of that in each Allocate."
     );
     Ok(())
 }
 
 /// The spread over generated cases.
 fn generated(oracle: &mut Program) -> Result<()> {
-    let (mut with, mut without, mut open) = (Vec::new(), Vec::new(), 0);
+    let (mut first, mut again, mut anew, mut open) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for index in 0..GENERATED {
         match measure(&generate::case(11, index).case, oracle, 3) {
             Ok((Some(times), _)) => {
-                without.push(ratio(times.upstream, times.ours));
-                with.push(ratio(times.upstream, times.ours_anew));
+                first.push(ratio(times.upstream, times.ours.first));
+                again.push(ratio(times.upstream, times.ours.again));
+                anew.push(ratio(times.upstream, times.ours.first + times.ours.inventory));
             }
             _ => open += 1,
         }
     }
     println!("\n{GENERATED} generated cases, {open} of them not compared: upstream's time by ours");
-    for (name, ratios) in [("inventory kept", &mut without), ("inventory read anew", &mut with)] {
+    let all = [("ours", &mut first), ("again", &mut again), ("ours and inventory", &mut anew)];
+    for (name, ratios) in all {
         ratios.sort_by(f64::total_cmp);
         let at = |percent: usize| {
             ratios.get(ratios.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0.0)
@@ -127,7 +177,7 @@ fn measure(case: &Case, oracle: &mut Program, samples: u64) -> Result<(Option<Ti
     if matches!(upstream, Answer::Timeout) {
         return Ok((
             None,
-            format!("upstream ends without an answer after 10 s; ours takes {} ms", milliseconds(ours.0)),
+            format!("upstream ends without an answer after 10 s; ours takes {} ms", milliseconds(ours.first)),
         ));
     }
     let same = answer.agrees_with(&upstream);
@@ -135,37 +185,34 @@ fn measure(case: &Case, oracle: &mut Program, samples: u64) -> Result<(Option<Ti
     let samples = theirs["samples"].as_array().context("the oracle has not measured")?;
     let mut samples: Vec<Duration> =
         samples.iter().filter_map(Value::as_u64).map(Duration::from_nanos).collect();
-    let begin = Duration::from_nanos(theirs["newNanos"].as_u64().unwrap_or_default());
     let name = match upstream {
         Answer::Fits(_) => "fits",
         Answer::NoFit => "no fit",
         _ => "error",
     };
-    let times = Times { ours: ours.0, ours_anew: ours.1, upstream: median(&mut samples) + begin };
-    Ok((Some(times), name.to_owned()))
+    Ok((Some(Times { ours, upstream: median(&mut samples) }), name.to_owned()))
 }
 
-/// What we take, with what is kept and with all read anew, and what we answer.
-fn our_times(case: &Case, samples: u64) -> Result<((Duration, Duration), Answer)> {
+/// What we take, and what we answer.
+fn our_times(case: &Case, samples: u64) -> Result<(Ours, Answer)> {
     let line = case.line();
     let cache = Cache::default();
-    let (mut kept, mut anew) = (Vec::new(), Vec::new());
-    // The first one compiles expressions, as upstream's does.
+    let (mut first, mut again, mut inventory) = (Vec::new(), Vec::new(), Vec::new());
+    // One more, which compiles expressions.
     for sample in 0..=samples {
         let read: allocate::case::Case = serde_json::from_str(&line)?;
-        let began = Instant::now();
-        let prepared = read.prepared();
-        let reading = began.elapsed();
-        let began = Instant::now();
-        allocate(&prepared, &cache);
-        let took = began.elapsed();
+        let (prepared, reading) = timed(|| read.prepared());
+        let ((), took) = timed(|| allocate(&prepared, &cache));
+        let ((), took_again) = timed(|| allocate(&prepared, &cache));
         if sample > 0 {
-            kept.push(took);
-            anew.push(took + reading);
+            first.push(took);
+            again.push(took_again);
+            inventory.push(reading);
         }
     }
     let reply = serde_json::to_value(allocate::answer(line.as_bytes(), &cache, LIMIT))?;
-    Ok(((median(&mut kept), median(&mut anew)), Answer::of(&reply)))
+    let [first, again, inventory] = [first, again, inventory].map(|mut times| median(&mut times));
+    Ok((Ours { first, again, inventory }, Answer::of(&reply)))
 }
 
 fn allocate(case: &Prepared, cache: &Cache) {
@@ -173,9 +220,13 @@ fn allocate(case: &Prepared, cache: &Cache) {
     let claims: Vec<_> = case.claims.iter().collect();
     let answer = allocator.allocate(case.node.as_ref(), &claims, &Cancel::default());
     // Kept until here, so that nothing of it is left out.
-    if let Ok(Ours::Fits(results)) = &answer {
-        std::hint::black_box(results);
-    }
+    std::hint::black_box(&answer);
+}
+
+fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    let result = what();
+    (result, began.elapsed())
 }
 
 fn median(times: &mut [Duration]) -> Duration {
