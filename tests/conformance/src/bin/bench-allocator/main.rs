@@ -16,7 +16,7 @@ use conformance::generate;
 use conformance::program::Program;
 use dra_controller::allocate::{self, case::Prepared};
 use dra_controller::allocator::{Allocator, Cancel};
-use dra_controller::cel::Cache;
+use dra_controller::cel::{Cache, Environment};
 use fleet::Fleet;
 use scenes::Scene;
 use serde_json::{Value, json};
@@ -25,10 +25,16 @@ use serde_json::{Value, json};
 const NODES: [usize; 3] = [1, 100, 500];
 /// How often each case is measured; the median is shown.
 const SAMPLES: u64 = 15;
+/// How often a case's inventory is made.
+const READINGS: u64 = 5;
 /// What one answer of ours gets: as much as the scheduler gives upstream.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How many generated cases are measured, beside the scenes.
-const GENERATED: u64 = 2000;
+/// The seed of the generated cases.
+const SEED: u64 = 11;
+/// How many generated cases are measured, beside the scenes, and how often each.
+const GENERATED: (u64, u64) = (2000, 9);
+/// How many of the cases in which we are slower are named.
+const NAMED: usize = 10;
 
 /// Measures our allocator and the scheduler's.
 #[derive(Debug, Parser)]
@@ -83,7 +89,7 @@ struct Times {
 /// What ours took: medians.
 #[derive(Debug, Clone, Copy)]
 struct Ours {
-    /// The first allocation from an inventory, when no selector was asked about its devices before.
+    /// The first allocation, when no selector was asked about the devices before.
     first: Duration,
     /// A later one, for which the selectors' answers are known.
     again: Duration,
@@ -124,46 +130,66 @@ fn cases(oracle: Option<PathBuf>) -> Result<()> {
     generated(&mut oracle)?;
     println!(
         "\nMedians of {SAMPLES}; both sides in this run, one after the other, one thread each. All objects are decoded \
-         before, and\nexpressions compiled. upstream: Allocate for one node. ours: Allocator::new and allocate for \
-         one node, the first time that\nselectors are asked about these devices. again: the same once more, with \
-         the selectors' answers known. inventory: what\nthe controller does once, and then for each pool that \
-         changes; upstream does its part of that in each Allocate."
+         and all\nexpressions compiled before. upstream: Allocate for one node. ours: Allocator::new and allocate \
+         for one node, when no\nselector has been asked about these devices. again: the same once more, with the \
+         selectors' answers known. inventory:\nwhat the controller does once, and then for each pool that changes; \
+         upstream does its part of that in each Allocate."
     );
     Ok(())
 }
 
 /// The spread over generated cases.
 fn generated(oracle: &mut Program) -> Result<()> {
-    let (mut first, mut again, mut anew, mut open) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for index in 0..GENERATED {
-        match measure(&generate::case(11, index).case, oracle, 3) {
-            Ok((Some(times), _)) => {
-                first.push(ratio(times.upstream, times.ours.first));
-                again.push(ratio(times.upstream, times.ours.again));
-                anew.push(ratio(times.upstream, times.ours.first + times.ours.inventory));
+    let (cases, samples) = GENERATED;
+    let mut ratios: [Vec<(f64, u64)>; 3] = Default::default();
+    for index in 0..cases {
+        if let (Some(times), _) = measure(&generate::case(SEED, index).case, oracle, samples)
+            .with_context(|| format!("generated case {index}"))?
+        {
+            let Ours { first, again, inventory } = times.ours;
+            for (ratios, ours) in ratios.iter_mut().zip([first, again, first + inventory]) {
+                ratios.push((ratio(times.upstream, ours), index));
             }
-            _ => open += 1,
         }
     }
-    println!("\n{GENERATED} generated cases, {open} of them not compared: upstream's time by ours");
-    let all = [("ours", &mut first), ("again", &mut again), ("ours and inventory", &mut anew)];
-    for (name, ratios) in all {
-        ratios.sort_by(f64::total_cmp);
+    let [first, again, anew] = &mut ratios;
+    println!(
+        "\n{} of {cases} generated cases of seed {SEED}, those that upstream ends: its time by ours",
+        first.len()
+    );
+    for (name, ratios) in [("ours", first), ("again", again), ("ours and inventory", anew)] {
+        ratios.sort_by(|(one, _), (other, _)| one.total_cmp(other));
         let at = |percent: usize| {
-            ratios.get(ratios.len().saturating_sub(1) * percent / 100).copied().unwrap_or(0.0)
+            ratios.get(ratios.len().saturating_sub(1) * percent / 100).map_or(0.0, |(ratio, _)| *ratio)
         };
         println!(
-            "  {name:<22} least {:.1}, 1st percentile {:.1}, median {:.1}, 99th percentile {:.1}, most {:.1}; \
-             slower in {}",
+            "  {name:<18} least {:.1}, 1st percentile {:.1}, median {:.1}, 99th percentile {:.1}, most {:.1}; slower in {}",
             at(0),
             at(1),
             at(50),
             at(99),
             at(100),
-            ratios.iter().filter(|ratio| **ratio < 1.0).count()
+            slower(ratios),
         );
     }
     Ok(())
+}
+
+/// How many cases take us longer, and which.
+fn slower(ratios: &[(f64, u64)]) -> String {
+    let slower: Vec<String> = ratios
+        .iter()
+        .take_while(|(ratio, _)| *ratio < 1.0)
+        .map(|(ratio, index)| format!("{index} ({ratio:.2})"))
+        .collect();
+    match slower.len() {
+        0 => "none".to_owned(),
+        some => format!(
+            "{some}: {}{}",
+            slower[..some.min(NAMED)].join(", "),
+            if some > NAMED { ", …" } else { "" }
+        ),
+    }
 }
 
 /// The medians of both sides, and what both answer. Without times where upstream did not end.
@@ -196,23 +222,40 @@ fn measure(case: &Case, oracle: &mut Program, samples: u64) -> Result<(Option<Ti
 /// What we take, and what we answer.
 fn our_times(case: &Case, samples: u64) -> Result<(Ours, Answer)> {
     let line = case.line();
-    let cache = Cache::default();
-    let (mut first, mut again, mut inventory) = (Vec::new(), Vec::new(), Vec::new());
-    // One more, which compiles expressions.
+    let read: allocate::case::Case = serde_json::from_str(&line)?;
+    let mut inventory: Vec<Duration> =
+        (0..READINGS).map(|_| read.clone()).map(|read| timed(|| read.prepared()).1).collect();
+    let prepared = read.prepared();
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    // One more, so that what is measured is as warm as upstream's is.
     for sample in 0..=samples {
-        let read: allocate::case::Case = serde_json::from_str(&line)?;
-        let (prepared, reading) = timed(|| read.prepared());
+        let cache = compiled(case);
         let ((), took) = timed(|| allocate(&prepared, &cache));
         let ((), took_again) = timed(|| allocate(&prepared, &cache));
         if sample > 0 {
             first.push(took);
             again.push(took_again);
-            inventory.push(reading);
         }
     }
-    let reply = serde_json::to_value(allocate::answer(line.as_bytes(), &cache, LIMIT))?;
-    let [first, again, inventory] = [first, again, inventory].map(|mut times| median(&mut times));
-    Ok((Ours { first, again, inventory }, Answer::of(&reply)))
+    let reply = serde_json::to_value(allocate::answer(line.as_bytes(), &compiled(case), LIMIT))?;
+    let ours =
+        Ours { first: median(&mut first), again: median(&mut again), inventory: median(&mut inventory) };
+    Ok((ours, Answer::of(&reply)))
+}
+
+/// All expressions of a case, compiled, without any answer.
+fn compiled(case: &Case) -> Cache {
+    let cache = Cache::default();
+    let list_attributes = case.features.iter().any(|name| name == "ListTypeAttributes");
+    let mut open: Vec<&Value> = case.classes.iter().chain(&case.claims).collect();
+    while let Some(value) = open.pop() {
+        if let Some(expression) = value["cel"]["expression"].as_str() {
+            cache.get(Environment { list_attributes }, expression);
+        }
+        open.extend(value.as_object().into_iter().flat_map(|fields| fields.values()));
+        open.extend(value.as_array().into_iter().flatten());
+    }
+    cache
 }
 
 fn allocate(case: &Prepared, cache: &Cache) {
