@@ -6,32 +6,43 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{CompileError, Environment, Program};
 
-/// How many expressions are kept.
-const KEPT: usize = 4096;
+/// How many bytes of expressions are kept. A compiled expression takes many times its text.
+const KEPT: usize = 1 << 20;
+/// What keeping an expression takes beside its text, in bytes.
+const EACH: usize = 256;
 
 type Compiled = Result<Program, CompileError>;
 
 /// Compiled expressions, kept by environment and text; shared by threads. What does not compile is kept as well.
 #[derive(Default)]
 pub struct Cache {
-    kept: RwLock<HashMap<Environment, HashMap<Arc<str>, Compiled>>>,
+    kept: RwLock<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    by_environment: HashMap<Environment, HashMap<Arc<str>, Compiled>>,
+    bytes: usize,
 }
 
 impl Cache {
     /// The compiled expression, compiled now if it was not before.
     pub fn get(&self, environment: Environment, expression: &str) -> Compiled {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(compiled) = kept.get(&environment).and_then(|kept| kept.get(expression)) {
+        if let Some(compiled) = kept.by_environment.get(&environment).and_then(|kept| kept.get(expression)) {
             return compiled.clone();
         }
         drop(kept);
         let compiled = environment.compile(expression);
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // Programs that are in use live on; the cache starts anew.
-        if kept.values().map(HashMap::len).sum::<usize>() >= KEPT {
-            kept.clear();
+        if kept.bytes >= KEPT {
+            *kept = Kept::default();
         }
-        kept.entry(environment).or_default().insert(expression.into(), compiled.clone());
+        let of_environment = kept.by_environment.entry(environment).or_default();
+        if of_environment.insert(expression.into(), compiled.clone()).is_none() {
+            kept.bytes += expression.len() + EACH;
+        }
         compiled
     }
 }

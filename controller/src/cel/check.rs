@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr};
 use cel::common::types::{CelBytes, CelString};
 
-use super::cost::{self, Cost};
+use super::cost::{self, Budget, Cost};
 use super::library;
 use super::plan::{
     Append, Bind, Call, Element, Entry, Fold, Insert, Node, OptionalMap, Path, Root, Step, StepKey,
@@ -35,6 +35,7 @@ pub(super) fn check(environment: Environment, expression: &IdedExpr) -> Result<C
         scopes: Vec::new(),
         variables: 0,
         literals: Vec::new(),
+        constants: Budget::default(),
         formats: 0,
         formatted: HashMap::new(),
         depth: 0,
@@ -55,6 +56,8 @@ struct Checker {
     variables: usize,
     /// The types of the elements of every literal list and map, all of which must be the same in the end.
     literals: Vec<Vec<Type>>,
+    /// What was done with constants.
+    constants: Budget,
     /// How many calls of `format` stand around.
     formats: usize,
     /// The types of what stands in calls of `format`, by the parser's numbers.
@@ -77,6 +80,9 @@ impl Checker {
         }
         let typed = self.expression_within(expression)?;
         self.depth -= 1;
+        if self.types.too_large(&typed.1) {
+            return Err(CompileError::new("the types of the expression are too large"));
+        }
         if self.formats > 0 {
             self.formatted.insert(expression.id, typed.1.clone());
         }
@@ -375,7 +381,7 @@ impl Checker {
             )));
         };
         let overload = if let [only] = fitting.as_slice() { Some(*only) } else { None };
-        Ok((planned_call(name, overload, nodes)?, result))
+        Ok((planned_call(name, overload, nodes, &mut self.constants)?, result))
     }
 
     fn optional_select(&mut self, operand: &IdedExpr, field: &IdedExpr) -> Result<Typed, CompileError> {
@@ -585,6 +591,7 @@ fn planned_call(
     name: &str,
     overload: Option<&'static str>,
     mut nodes: Vec<Node>,
+    constants: &mut Budget,
 ) -> Result<Node, CompileError> {
     let pair = |nodes: Vec<Node>| {
         nodes.try_into().map(Box::new).map_err(|_| CompileError::new("two operands are needed"))
@@ -642,7 +649,7 @@ fn planned_call(
     };
     let call =
         Call { name, function, cost: cost::of_call(name, overload), arguments: nodes, ends_at_failure };
-    special::settled(call)
+    special::settled(call, constants)
 }
 
 /// The step of a loop that adds to what it collects, planned so that the collection is not copied.

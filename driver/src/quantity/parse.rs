@@ -109,12 +109,11 @@ fn decimal(whole: &str, fraction: &str, power: i32, format: Format) -> (u128, Fo
         Ok(_) => count,
         Err(_) => count.saturating_sub(usize::try_from(shift.unsigned_abs()).unwrap_or(usize::MAX)),
     };
-    let digits = number().take(kept).try_fold(0_u128, |value, digit| {
-        value.checked_mul(10)?.checked_add(u128::from(digit - b'0'))
-    });
-    let rounded = digits.and_then(|value| {
-        value.checked_add(u128::from(number().skip(kept).any(|digit| digit != b'0')))
-    });
+    let digits = number()
+        .take(kept)
+        .try_fold(0_u128, |value, digit| value.checked_mul(10)?.checked_add(u128::from(digit - b'0')));
+    let rounded = digits
+        .and_then(|value| value.checked_add(u128::from(number().skip(kept).any(|digit| digit != b'0'))));
     let value = rounded.and_then(|value| match u32::try_from(shift) {
         Ok(shift) => value.checked_mul(10_u128.checked_pow(shift)?),
         Err(_) => Some(value),
