@@ -131,7 +131,6 @@ impl Program {
     }
 
     /// Whether a device matches, and what it cost to find out.
-    #[must_use]
     pub fn evaluate(&self, device: &Device<'_>) -> (Result<bool, EvaluationError>, u64) {
         if let Some(error) = self.unreadable(device) {
             return (Err(error), 0);

@@ -270,7 +270,7 @@ pub(super) fn settled(call: Call, budget: &mut Budget) -> Result<Node, CompileEr
             | "uint",
             [Node::Constant(argument)],
         ) => {
-            let value = (call.function)(&[argument.clone()], budget).map_err(wrong)?;
+            let value = (call.function)(std::slice::from_ref(argument), budget).map_err(wrong)?;
             return Ok(Node::Constant(value));
         }
         ("matches" | "find" | "findAll", [text, Node::Constant(Value::String(pattern)), ..]) => {

@@ -21,7 +21,7 @@ pub(super) enum Type {
     Duration,
     Timestamp,
     /// The type of a type.
-    Type(Arc<Type>),
+    Meta(Arc<Type>),
     List(Arc<Type>),
     Map(Arc<(Type, Type)>),
     Optional(Arc<Type>),
@@ -81,7 +81,7 @@ impl Type {
             (Self::Map(mine), Self::Map(theirs)) => {
                 mine.0.same_or_less_specific(&theirs.0) && mine.1.same_or_less_specific(&theirs.1)
             }
-            (Self::Type(_), Self::Type(_)) => true,
+            (Self::Meta(_), Self::Meta(_)) => true,
             _ => self == other,
         }
     }
@@ -106,7 +106,7 @@ impl Display for Type {
             Self::Bytes => formatter.write_str("bytes"),
             Self::Duration => formatter.write_str("duration"),
             Self::Timestamp => formatter.write_str("timestamp"),
-            Self::Type(inner) => write!(formatter, "type({inner})"),
+            Self::Meta(inner) => write!(formatter, "type({inner})"),
             Self::List(element) => write!(formatter, "list({element})"),
             Self::Map(entry) => write!(formatter, "map({}, {})", entry.0, entry.1),
             Self::Optional(inner) => write!(formatter, "optional_type({inner})"),
@@ -156,7 +156,7 @@ impl Substitution {
         let room = room.checked_sub(1)?;
         match of {
             Type::Parameter(number) => self.find(*number).map_or(Some(room), |bound| self.parts(bound, room)),
-            Type::List(inner) | Type::Optional(inner) | Type::Type(inner) => self.parts(inner, room),
+            Type::List(inner) | Type::Optional(inner) | Type::Meta(inner) => self.parts(inner, room),
             Type::Map(entry) => self.parts(&entry.1, self.parts(&entry.0, room)?),
             _ => Some(room),
         }
@@ -174,7 +174,7 @@ impl Substitution {
     }
 
     fn bind(&mut self, parameter: u32, to: Type) {
-        let before = std::mem::replace(&mut self.bound[parameter as usize], Some(to));
+        let before = self.bound[parameter as usize].replace(to);
         self.changes.push((parameter, before));
     }
 
@@ -189,7 +189,7 @@ impl Substitution {
             },
             Type::List(element) => Type::list(self.apply(element, open_is_dyn)),
             Type::Optional(inner) => Type::optional(self.apply(inner, open_is_dyn)),
-            Type::Type(inner) => Type::Type(Arc::new(self.apply(inner, open_is_dyn))),
+            Type::Meta(inner) => Type::Meta(Arc::new(self.apply(inner, open_is_dyn))),
             Type::Map(entry) => {
                 Type::map(self.apply(&entry.0, open_is_dyn), self.apply(&entry.1, open_is_dyn))
             }
@@ -238,7 +238,7 @@ impl Substitution {
         match (one, other) {
             (Type::Null, _) => other.nullable(),
             (_, Type::Null) => one.nullable(),
-            (Type::Type(_), Type::Type(_)) => true,
+            (Type::Meta(_), Type::Meta(_)) => true,
             (Type::List(mine), Type::List(theirs)) | (Type::Optional(mine), Type::Optional(theirs)) => {
                 self.agree(mine, theirs)
             }
@@ -279,7 +279,7 @@ impl Substitution {
             _ if self.is_exhausted() => true,
             Type::Parameter(number) if *number == parameter => true,
             Type::Parameter(number) => self.find(*number).is_some_and(|bound| self.occurs(parameter, bound)),
-            Type::List(inner) | Type::Optional(inner) | Type::Type(inner) => self.occurs(parameter, inner),
+            Type::List(inner) | Type::Optional(inner) | Type::Meta(inner) => self.occurs(parameter, inner),
             Type::Map(entry) => self.occurs(parameter, &entry.0) || self.occurs(parameter, &entry.1),
             _ => false,
         }

@@ -209,7 +209,7 @@ fn shifted(of: &Type, first: u32) -> Type {
         Type::Parameter(number) => Type::Parameter(number + first),
         Type::List(inner) => Type::list(shifted(inner, first)),
         Type::Optional(inner) => Type::optional(shifted(inner, first)),
-        Type::Type(inner) => Type::Type(Arc::new(shifted(inner, first))),
+        Type::Meta(inner) => Type::Meta(Arc::new(shifted(inner, first))),
         Type::Map(entry) => Type::map(shifted(&entry.0, first), shifted(&entry.1, first)),
         other => other.clone(),
     }

@@ -198,14 +198,14 @@ impl Checker {
             ));
         }
         let of = type_named(name).ok_or_else(|| undeclared(name))?;
-        Ok((Node::Constant(Value::Type(name.into())), Type::Type(Arc::new(of))))
+        Ok((Node::Constant(Value::Type(name.into())), Type::Meta(Arc::new(of))))
     }
 
     fn select(&mut self, expression: &IdedExpr, select: &SelectExpr) -> Result<Typed, CompileError> {
         if let Some(name) = qualified_name(&expression.expr)
             && let Some(of) = type_named(&name)
         {
-            return Ok((Node::Constant(Value::Type(name.as_str().into())), Type::Type(Arc::new(of))));
+            return Ok((Node::Constant(Value::Type(name.as_str().into())), Type::Meta(Arc::new(of))));
         }
         let (operand, of) = self.expression(&select.operand)?;
         let result = self.field(&of, &select.field, false)?;
