@@ -245,20 +245,18 @@ fn our_times(case: &Case, samples: u64) -> Result<(Ours, Answer)> {
     let mut inventory: Vec<Duration> =
         (0..READINGS).map(|_| read.clone()).map(|read| timed(|| read.prepared()).1).collect();
     let prepared = read.prepared();
-    let cache = compiled(case);
-    let mut times: [Vec<Duration>; 3] = Default::default();
-    // One more, so that what is measured is as warm as upstream's is.
-    for sample in 0..=samples {
-        let new = compiled(case);
-        let first = timed(|| fits(&prepared, &new)).1;
-        let answer = timed(|| fits(&prepared, &cache)).1;
-        let reasons = timed(|| allocate(&prepared, &cache)).1;
-        if sample > 0 {
-            times.iter_mut().zip([answer, reasons, first]).for_each(|(times, took)| times.push(took));
-        }
-    }
+    // Made before anything is measured: compiling leaves memory and caches in disorder.
+    let (cache, new): (_, Vec<Cache>) = (compiled(case), (0..samples).map(|_| compiled(case)).collect());
+    let times = |caches: &mut dyn Iterator<Item = &Cache>, what: fn(&Prepared, &Cache)| {
+        what(&prepared, &cache);
+        let mut times: Vec<Duration> = caches.map(|cache| timed(|| what(&prepared, cache)).1).collect();
+        median(&mut times)
+    };
+    let same = || new.iter().map(|_| &cache);
+    let answer = times(&mut same(), fits);
+    let reasons = times(&mut same(), allocate);
+    let first = times(&mut new.iter(), fits);
     let reply = serde_json::to_value(allocate::answer(line.as_bytes(), &cache, LIMIT))?;
-    let [answer, reasons, first] = times.map(|mut times| median(&mut times));
     Ok((Ours { answer, reasons, first, inventory: median(&mut inventory) }, Answer::of(&reply)))
 }
 
