@@ -78,7 +78,7 @@ fn feed(target: &str, arguments: &Arguments) -> Result<()> {
     cargo.args(["run", "--quiet", "--profile=fuzz", "--package=fuzz", "--features=libfuzzer"]);
     cargo.arg(format!("--target={}", platform()?)).arg("--");
     cargo.args([format!("-runs={}", arguments.inputs), format!("-seed={}", arguments.seed)]);
-    cargo.args(BOUNDS).args(["-verbosity=0", "-print_final_stats=1"]);
+    cargo.args(BOUNDS).args(["-verbosity=0", "-print_funcs=0", "-print_final_stats=1"]);
     cargo.arg(format!("-max_len={}", longest(target)));
     cargo.arg(format!("-artifact_prefix={FOUND}/{target}-")).arg(&seeds);
     cargo.env("RUSTFLAGS", COVERAGE).env("DRA_FUZZ_TARGET", target).env("DRA_FUZZ_SEEDS", &seeds);
