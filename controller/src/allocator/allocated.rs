@@ -1,9 +1,10 @@
 //! What other claims have already.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dra_driver::quantity::Quantity;
+use foldhash::{HashMap, HashSet};
 
 use crate::model::pool::PoolId;
 

@@ -1,9 +1,10 @@
 //! What has to hold between the devices of a claim.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::model::attribute::{AttributeValue, QualifiedName};
 use crate::model::intern::Device;

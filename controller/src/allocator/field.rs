@@ -1,10 +1,10 @@
 //! The devices that a node sees.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use dra_driver::quantity::Quantity;
+use foldhash::HashMap;
 
 use crate::model::intern::Device;
 use crate::model::inventory::Inventory;
@@ -176,7 +176,7 @@ impl FieldPool<'_> {
     pub(super) fn counters(&self) -> &PoolCounters {
         self.counters.get_or_init(|| {
             let mut counters =
-                PoolCounters { numbers: HashMap::new(), left: Vec::new(), is_overdrawn: false };
+                PoolCounters { numbers: HashMap::default(), left: Vec::new(), is_overdrawn: false };
             let Some(usable) = &self.usable else { return counters };
             for set in &usable.counters {
                 for (name, amount) in &set.amounts {

@@ -1,6 +1,6 @@
 //! Devices that take from the same counters.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::problem::{Problem, Verdict};
 
@@ -23,7 +23,7 @@ pub(super) type Places = Vec<(usize, usize)>;
 pub(super) fn islands(problem: &Problem<'_>) -> (Vec<Island>, Places) {
     let devices = problem.field.devices.len();
     let mut roots = Roots((0..devices).collect());
-    let mut first_with: HashMap<(usize, usize), usize> = HashMap::new();
+    let mut first_with: HashMap<(usize, usize), usize> = HashMap::default();
     for device in 0..devices {
         let pool = problem.field.device(device).pool;
         for (counter, _) in problem.field.counters_of(device) {
@@ -32,7 +32,7 @@ pub(super) fn islands(problem: &Problem<'_>) -> (Vec<Island>, Places) {
         }
     }
     let (mut islands, mut places) = (Vec::<Island>::new(), Places::new());
-    let mut numbers: HashMap<usize, usize> = HashMap::new();
+    let mut numbers: HashMap<usize, usize> = HashMap::default();
     for device in 0..devices {
         let number = *numbers.entry(roots.of(device)).or_insert(islands.len());
         if number == islands.len() {

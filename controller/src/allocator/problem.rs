@@ -1,14 +1,15 @@
 //! What is asked for, checked and ready to be searched for.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use dra_driver::quantity::Quantity;
+use foldhash::HashMap;
 use k8s_openapi::api::resource::v1::DeviceToleration;
 
+use crate::cel::Expression;
 use crate::model::intern::Shape;
 use crate::model::object::{Capacity, Claim, Class, DeviceRequest, Node, Request, Selector, Taint};
 use crate::model::pool::reaches;
@@ -17,7 +18,7 @@ use super::constraint::Constraint;
 use super::error::SelectorOwner;
 use super::field::{Field, Standing};
 use super::planted::{self, Planted};
-use super::selectors::{Expression, Selectors};
+use super::selectors::{Selectors, selects};
 use super::{AllocationError, Cancel, Classes, Features, MAX_RESULTS, capacity};
 
 /// Claims and the devices that may meet them.
@@ -77,8 +78,8 @@ pub(super) struct Ask<'a> {
     expressions: OnceCell<[Vec<Arc<Expression>>; 2]>,
     /// What was found out of each device so far.
     verdicts: OnceCell<Vec<Cell<Option<Verdict>>>>,
-    /// What is taken of the capacities of devices that say the same, by the shape's address.
-    amounts: RefCell<HashMap<usize, Option<Rc<[Quantity]>>>>,
+    /// What is taken of the capacities of devices that say the same, by the shape's number.
+    amounts: RefCell<HashMap<u64, Option<Rc<[Quantity]>>>>,
 }
 
 /// What a device is for an ask, whatever else is chosen. In the order of the checks.
@@ -145,7 +146,7 @@ impl<'a> Problem<'a> {
     pub(super) fn amounts(&self, ask: usize, shape: &Arc<Shape>) -> Option<Rc<[Quantity]>> {
         let ask = &self.asks[ask];
         let mut known = ask.amounts.borrow_mut();
-        let amounts = known.entry(Arc::as_ptr(shape).addr()).or_insert_with(|| {
+        let amounts = known.entry(shape.number).or_insert_with(|| {
             let requests = ask.source.capacity.as_ref().map(|capacity| &capacity.requests);
             let is_there = |name: &Arc<str>| shape.capacity.iter().any(|(known, _)| known == name);
             if !requests.is_none_or(|requests| requests.keys().all(is_there)) {
@@ -300,7 +301,7 @@ impl<'a> Problem<'a> {
             let compiled = |selectors: &[Selector]| {
                 let expressions = selectors.iter().map(|selector| match &selector.cel {
                     Some(cel) => self.given.selectors.expression(&cel.expression),
-                    None => self.given.selectors.expression(&Arc::default()),
+                    None => self.given.selectors.expression(""),
                 });
                 expressions.collect()
             };
@@ -363,18 +364,17 @@ impl<'a> Problem<'a> {
         owner: &dyn Fn() -> SelectorOwner,
     ) -> Result<bool, AllocationError> {
         for (index, expression) in expressions.iter().enumerate() {
-            if let Some(problem) = expression.problem() {
-                let source = problem.clone();
-                return Err(AllocationError::Compile { owner: owner(), index, source });
-            }
-            if self.given.cancel.is_set() {
-                return Err(AllocationError::Cancelled);
-            }
+            let program = expression.program().map_err(|source| AllocationError::Compile {
+                owner: owner(),
+                index,
+                source: source.clone(),
+            })?;
             let driver = &self.field.pool_of(device).id.driver;
-            match expression.matches(driver, self.field.device(device).device) {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
-                Err(source) => {
+            match selects(expression, program, driver, self.field.device(device).device, self.given.cancel) {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) => return Ok(false),
+                None => return Err(AllocationError::Cancelled),
+                Some(Err(source)) => {
                     let device = self.field.name_of(device);
                     return Err(AllocationError::Evaluate { owner: owner(), index, device, source });
                 }

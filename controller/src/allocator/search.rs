@@ -3,7 +3,7 @@
 //! It tries what upstream tries, in the same order, and passes over what cannot hold a solution: see
 //! [`shortcuts`](super::shortcuts).
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use super::planted::{self, Planted};
 use super::problem::{Problem, Verdict};
@@ -11,8 +11,9 @@ use super::shortcuts::{Rest, Shortcuts};
 use super::state::{Refusal, State, must};
 use super::{AllocationError, Cancel, MAX_RESULTS};
 
-/// After so many failures shortcuts are worth what they cost.
-const PATIENCE: usize = 8;
+/// After so many failures, and so many looks at each device for each ask, shortcuts are worth what they cost: a search
+/// that ends before is faster without them.
+const PATIENCE: (usize, usize) = (8, 8);
 
 /// A solution, or that there is none.
 #[derive(Debug)]
@@ -186,12 +187,12 @@ impl<'p, 'a> Search<'p, 'a> {
                 rest = Some(this);
             }
             if (missing > 1 && !self.has_enough(ask, start, missing))
-                || shortcuts.lacks_counters(self.problem, &self.state, ask, missing)
+                || shortcuts.lacks_room(self.problem, &self.state, ask, missing)
             {
                 return Ok(Step::Back(Outcome::Failed));
             }
         }
-        self.look_from(Level { ask, position, failed: HashSet::new(), rest }, start)
+        self.look_from(Level { ask, position, failed: HashSet::default(), rest }, start)
     }
 
     /// Chooses the next device that may be chosen.
@@ -270,8 +271,9 @@ impl<'p, 'a> Search<'p, 'a> {
         match &mut self.shortcuts {
             Some(shortcuts) => shortcuts.moved(self.problem, &self.state, device),
             None => {
-                let devices = self.problem.asks.len().saturating_mul(self.problem.field.devices.len());
-                let is_worth_it = self.failures >= PATIENCE && self.looked >= devices;
+                let looks = self.problem.asks.len().saturating_mul(self.problem.field.devices.len());
+                let is_worth_it =
+                    self.failures >= PATIENCE.0 && self.looked >= looks.saturating_mul(PATIENCE.1);
                 if is_worth_it || planted::is_impatient() {
                     self.shortcuts = Some(Shortcuts::new(self.problem, &self.state));
                 }

@@ -1,81 +1,53 @@
 //! Expressions, evaluated once for all devices that say the same.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
-use crate::cel::{self, CompileError, Environment, EvaluationError, Program, Read, Reads};
+use crate::cel::{self, Answer, Environment, EvaluationError, Expression, Program, Read, Reads};
 use crate::model::intern::{Device, Shape};
 
-use super::Features;
+use super::{Cancel, Features};
 
 /// The expressions of classes and requests.
 #[derive(Debug)]
 pub(super) struct Selectors<'a> {
     environment: Environment,
     cache: &'a cel::Cache,
-    known: Mutex<HashMap<Arc<str>, Arc<Expression>>>,
-}
-
-/// An expression and its answers so far.
-#[derive(Debug)]
-pub(super) struct Expression {
-    program: Result<Program, CompileError>,
-    /// By the address of the shape, which lives as long as the inventory: longer than this.
-    by_shape: RwLock<HashMap<usize, ShapeAnswer>>,
-}
-
-#[derive(Debug, Clone)]
-enum ShapeAnswer {
-    /// It is the same for all devices of the shape.
-    Same(Result<bool, EvaluationError>),
-    /// The expression reads what devices have of their own.
-    EachItsOwn,
 }
 
 impl<'a> Selectors<'a> {
     pub(super) fn new(features: Features, cache: &'a cel::Cache) -> Self {
-        let environment = Environment { list_attributes: features.list_attributes };
-        Self { environment, cache, known: Mutex::default() }
+        Self { environment: Environment { list_attributes: features.list_attributes }, cache }
     }
 
     /// An expression, compiled.
-    pub(super) fn expression(&self, text: &Arc<str>) -> Arc<Expression> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(expression) = known.get(text) {
-            return Arc::clone(expression);
-        }
-        let program = self.cache.get(self.environment, text);
-        let expression = Arc::new(Expression { program, by_shape: RwLock::default() });
-        known.insert(Arc::clone(text), Arc::clone(&expression));
-        expression
+    pub(super) fn expression(&self, text: &str) -> Arc<Expression> {
+        self.cache.get(self.environment, text)
     }
 }
 
-impl Expression {
-    /// Why it cannot be asked.
-    pub(super) fn problem(&self) -> Option<&CompileError> {
-        self.program.as_ref().err()
+/// Whether an expression selects a device. Nothing, where it would have to be evaluated and the allocation is to end.
+pub(super) fn selects(
+    expression: &Expression,
+    program: &Program,
+    driver: &str,
+    device: &Device,
+    cancel: &Cancel,
+) -> Option<Result<bool, EvaluationError>> {
+    let shape = &device.shape;
+    let known = expression.answer(shape.number);
+    if let Some(Answer::Same(answer)) = known {
+        return Some(answer);
     }
-
-    /// Whether a device matches. An expression that does not compile matches none.
-    pub(super) fn matches(&self, driver: &str, device: &Device) -> Result<bool, EvaluationError> {
-        let Ok(program) = &self.program else { return Ok(false) };
-        let key = Arc::as_ptr(&device.shape).addr();
-        let known = self.by_shape.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        match known {
-            Some(ShapeAnswer::Same(answer)) => return answer,
-            Some(ShapeAnswer::EachItsOwn) => return evaluate(program, driver, device),
-            None => {}
-        }
-        let answer = evaluate(program, driver, device);
-        let kept = if reads_own(program.reads(), &device.shape) {
-            ShapeAnswer::EachItsOwn
-        } else {
-            ShapeAnswer::Same(answer.clone())
-        };
-        self.by_shape.write().unwrap_or_else(PoisonError::into_inner).insert(key, kept);
-        answer
+    if cancel.is_set() {
+        return None;
     }
+    let answer = evaluate(program, driver, device);
+    if known.is_none() {
+        let is_own = reads_own(program.reads(), shape);
+        let kept = if is_own { Answer::EachItsOwn } else { Answer::Same(answer.clone()) };
+        expression.keep(shape.number, kept);
+    }
+    Some(answer)
 }
 
 /// Whether an expression reads what devices of a shape have of their own.

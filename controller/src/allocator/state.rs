@@ -1,9 +1,9 @@
 //! What is chosen so far, and what that leaves.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use dra_driver::quantity::Quantity;
+use foldhash::HashMap;
 
 use super::AllocationError;
 use super::constraint::{Chosen, Value};
@@ -75,7 +75,7 @@ impl State {
         Self {
             marks: vec![0; problem.field.devices.len()],
             counters: vec![Vec::new(); problem.field.pools.len()],
-            shares: HashMap::new(),
+            shares: HashMap::default(),
             constraints: problem
                 .claims
                 .iter()
@@ -212,6 +212,11 @@ impl State {
                 Situation::UsedBy((0..self.results.len()).filter(has).collect())
             }
         }
+    }
+
+    /// Whether no claim of the pod has a device, and its counters suffice for it.
+    pub(super) fn is_free(&self, problem: &Problem<'_>, device: usize) -> bool {
+        self.marks[device] == 0 && self.has_counters(problem, device)
     }
 
     fn add_to_constraint(&mut self, problem: &Problem<'_>, ask: usize, which: usize, device: usize) -> bool {

@@ -34,7 +34,7 @@ mod tests;
 mod types;
 mod value;
 
-pub use cache::Cache;
+pub use cache::{Answer, Cache, Expression};
 pub use cost::LIMIT as COST_LIMIT;
 
 /// What expressions mean.

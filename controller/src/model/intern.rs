@@ -4,21 +4,29 @@
 //! by all that say the same. A device's own are its name and the few texts (UUIDs, addresses) that tell devices apart;
 //! which attributes those are is seen from the number of different values.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dra_driver::quantity::Quantity;
+use foldhash::{HashMap, HashSet};
 
 use super::attribute::{AttributeValue, QualifiedName, Version};
+use super::key::Key;
 use super::node::NodeFilter;
 use super::object::{self, Attribute, Capacity, Taint};
 
 /// How many different texts an attribute may have before they belong to the devices instead of the shapes.
 const FEW: usize = 64;
 
+/// How many shapes the process has had.
+static SHAPES: AtomicU64 = AtomicU64::new(0);
+
 /// What several devices say.
 #[derive(Debug)]
 pub struct Shape {
+    /// Its number: no other shape of the process has it, or ever had it.
+    pub number: u64,
     /// The attributes, sorted by name. Those in `individual` have an empty text here.
     pub attributes: Box<[(QualifiedName, AttributeValue)]>,
     /// Which attributes each device has a text of its own for.
@@ -102,9 +110,11 @@ impl Device {
 #[derive(Debug, Default)]
 pub struct Interner {
     texts: HashSet<Arc<str>>,
-    shapes: HashMap<String, Arc<Shape>>,
-    /// The texts that attributes have, until they are more than [`FEW`].
-    spread: HashMap<QualifiedName, Spread>,
+    shapes: HashMap<Box<[u8]>, Arc<Shape>>,
+    /// The key that was looked up last: its memory is used again.
+    key: Key,
+    /// The texts that attributes have, until they are more than [`FEW`]: by driver, and by the name as it is written.
+    spread: HashMap<Arc<str>, HashMap<Arc<str>, Spread>>,
 }
 
 #[derive(Debug)]
@@ -129,19 +139,17 @@ impl Interner {
         let mut own = Vec::new();
         for (written, attribute) in &mut device.attributes {
             let Some(text) = &mut attribute.string else { continue };
-            let qualified = QualifiedName::resolve(written, driver);
-            if self.is_individual(qualified, text) {
+            if self.is_individual(driver, written, text) {
                 own.push((QualifiedName::resolve(written, driver), std::mem::take(text)));
             }
         }
         own.sort();
-        // Texts that two devices have to agree on to share a shape. Names of own texts are told apart by a mark that
-        // no text of the API can be.
         let individual: Vec<&QualifiedName> = own.iter().map(|(name, _)| name).collect();
-        let key = format!("{driver} {individual:?} {device:?}");
-        let shape = match self.shapes.get(&key) {
+        let key = self.key.of(driver, &individual, &device);
+        let shape = match self.shapes.get(key) {
             Some(shape) => Arc::clone(shape),
             None => {
+                let key = key.into();
                 let shape = Arc::new(self.shape(driver, device, &individual));
                 self.shapes.insert(key, Arc::clone(&shape));
                 shape
@@ -168,8 +176,9 @@ impl Interner {
         self.shapes.len()
     }
 
-    fn is_individual(&mut self, name: QualifiedName, text: &Arc<str>) -> bool {
-        let spread = self.spread.entry(name).or_insert_with(|| Spread::Few(HashSet::new()));
+    fn is_individual(&mut self, driver: &Arc<str>, name: &Arc<str>, text: &Arc<str>) -> bool {
+        let of_driver = self.spread.entry(Arc::clone(driver)).or_default();
+        let spread = of_driver.entry(Arc::clone(name)).or_insert_with(|| Spread::Few(HashSet::default()));
         if let Spread::Few(texts) = spread {
             if texts.len() < FEW || texts.contains(text) {
                 texts.insert(Arc::clone(text));
@@ -198,6 +207,7 @@ impl Interner {
             .collect();
         amounts.sort_by(|(one, _), (other, _)| one.cmp(other));
         Shape {
+            number: SHAPES.fetch_add(1, Ordering::Relaxed),
             individual: (0..attributes.len()).filter(|i| individual.contains(&&attributes[*i].0)).collect(),
             attributes,
             capacity: device.capacity.into_iter().map(|(name, one)| (self.text(&name), one)).collect(),

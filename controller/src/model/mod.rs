@@ -10,6 +10,10 @@
 pub mod attribute;
 pub mod intern;
 pub mod inventory;
+mod key;
 pub mod node;
 pub mod object;
 pub mod pool;
+
+#[cfg(test)]
+mod tests;

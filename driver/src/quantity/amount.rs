@@ -55,6 +55,12 @@ impl Quantity {
         self.format
     }
 
+    /// The power of ten, where the API server holds the number as a 64-bit integer times one.
+    #[must_use]
+    pub fn power(&self) -> Option<i32> {
+        self.power
+    }
+
     /// Minus one, zero or one.
     #[must_use]
     pub fn sign(&self) -> i64 {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use serde_json::Value;
 
-use crate::command;
+use crate::{binaries, command, conformance};
 
 /// The cluster's name.
 const CLUSTER: &str = "bench";
@@ -16,13 +16,27 @@ const CLUSTER: &str = "bench";
 pub(crate) enum Bench {
     /// The kubelet plugin on a node with fake GPUs: publishing, preparing, a pod's start, memory, size
     Node,
+    /// The controller's allocator beside the scheduler's, on the same cases; its memory and times for 10,000 nodes
+    Allocator {
+        /// Further words for the bench's program; `-- --help` lists them
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
 }
 
 /// Takes the measurements.
 pub(crate) fn bench(what: &Bench) -> Result<()> {
     match what {
         Bench::Node => node(),
+        Bench::Allocator { rest } => allocator(rest),
     }
+}
+
+fn allocator(words: &[String]) -> Result<()> {
+    let oracle = binaries::allocator_oracle()?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["run", "--quiet", "--release", "--package=conformance", "--bin=bench-allocator", "--"]);
+    command::run(cargo.args(words).env(conformance::ORACLE, oracle))
 }
 
 fn node() -> Result<()> {

@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use crate::{binaries, command};
 
-/// How many cases the long lane compares, and what it gives upstream for one of them: as much as the scheduler does.
-const LONG: [&str; 4] = ["--cases=200000", "--seed=2", "--timeout=10s", "--planted"];
+/// How many cases the long lane compares, and the seconds that it gives upstream for one of them.
+const LONG: [&str; 4] = ["--cases=200000", "--seed=2", "--timeout=2", "--planted"];
 
 /// What is compared; the suite's own program has the defaults.
 #[derive(Debug, clap::Args)]
@@ -26,25 +26,26 @@ pub(crate) struct Arguments {
 
 /// Builds what it takes, optimised, and compares.
 pub(crate) fn conformance(arguments: &Arguments) -> Result<()> {
+    let options = [("cases", arguments.cases), ("seed", arguments.seed)];
+    let options = options.iter().filter_map(|(name, value)| value.map(|value| format!("--{name}={value}")));
+    command::run(optimised()?.args(options).args(&arguments.rest))
+}
+
+fn optimised() -> Result<Command> {
     let mut cargo = Command::new("cargo");
     cargo.args(["run", "--quiet", "--release", "--package=conformance", "--features=planted-bugs", "--"]);
     cargo.env(ORACLE, binaries::allocator_oracle()?);
-    let options = [("cases", arguments.cases), ("seed", arguments.seed)];
-    cargo.args(options.iter().filter_map(|(name, value)| value.map(|value| format!("--{name}={value}"))));
-    command::run(cargo.args(&arguments.rest))
+    Ok(cargo)
 }
 
-/// The variable that names upstream's allocator to the suite.
-const ORACLE: &str = "DRA_ALLOCATOR_ORACLE";
+/// The variable that names upstream's allocator to the suite and to its bench.
+pub(crate) const ORACLE: &str = "DRA_ALLOCATOR_ORACLE";
 
-/// The step of the lanes: with what the step `build` has built.
+/// The step of the lanes: with what the step `build` has built, or in the long lane with what is fast.
 pub(crate) fn step(long: bool) -> Result<()> {
-    let mut suite = Command::new(Path::new("target/debug/conformance"));
-    suite.env(ORACLE, binaries::allocator_oracle()?);
     if long {
-        suite.args(LONG);
-    } else {
-        suite.arg("--planted");
+        return command::run(optimised()?.args(LONG));
     }
-    command::run(&mut suite)
+    let mut suite = Command::new(Path::new("target/debug/conformance"));
+    command::run(suite.arg("--planted").env(ORACLE, binaries::allocator_oracle()?))
 }

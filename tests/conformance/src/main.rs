@@ -15,6 +15,8 @@ use conformance::{generate, kept, shrink};
 const ENOUGH_FOR_SHARES: usize = 5000;
 /// How many disagreements are made smaller and kept.
 const KEPT: usize = 5;
+/// What our side gets for one case, wherever upstream is given up sooner: as much as the scheduler gives.
+const OUR_LIMIT: Duration = Duration::from_secs(10);
 
 /// Compares our allocator with the scheduler's.
 #[derive(Debug, Parser)]
@@ -35,9 +37,9 @@ struct Arguments {
     /// allocate --stream` does
     #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
     instead: Vec<String>,
-    /// What each side gets for one case; the scheduler gives upstream 10
-    #[arg(long, default_value_t = 1, value_name = "SECONDS")]
-    timeout: u64,
+    /// What upstream gets for one case; the scheduler gives it 10, and what has not ended in half a second rarely ends
+    #[arg(long, default_value = "0.5", value_name = "SECONDS", value_parser = seconds)]
+    timeout: Duration,
     /// Plant bugs in our allocator too, one after the other, and see that each is found
     #[cfg(feature = "planted-bugs")]
     #[arg(long)]
@@ -92,9 +94,7 @@ fn conform(arguments: &Arguments) -> Result<ExitCode> {
     }
     #[cfg(feature = "planted-bugs")]
     if arguments.planted {
-        for (bug, first) in
-            conformance::plant::find_all(arguments.seed, arguments.cases, &mut ours, &mut oracle)?
-        {
+        for (bug, first) in conformance::plant::find_all(arguments.seed, &report.upstream, &mut ours)? {
             match first {
                 Some(index) => println!("the planted bug {bug:?} is found by case {index}"),
                 None => faults.push(format!("the planted bug {bug:?} is found by no case")),
@@ -108,17 +108,24 @@ fn conform(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Reads a time-out, which may have a fraction.
+fn seconds(text: &str) -> Result<Duration> {
+    let limit = Duration::try_from_secs_f64(text.parse()?)?;
+    ensure!(limit.as_millis() > 0, "a time-out has to be a millisecond at least");
+    Ok(limit)
+}
+
 fn oracle(arguments: &Arguments) -> Result<Program, ProgramError> {
     Program::start(Command::new(&arguments.oracle).args([
         "-count-taken-back",
         "-timeout",
-        &format!("{}s", arguments.timeout),
+        &format!("{}ms", arguments.timeout.as_millis()),
     ]))
 }
 
 fn ours(arguments: &Arguments) -> Result<Ours, ProgramError> {
     let Some((program, words)) = arguments.instead.split_first() else {
-        return Ok(Ours::library(Duration::from_secs(arguments.timeout)));
+        return Ok(Ours::library(OUR_LIMIT));
     };
     Ok(Ours::Program(Program::start(Command::new(program).args(words))?))
 }

@@ -6,65 +6,41 @@ use crate::answer::Answer;
 use crate::case::Case;
 use crate::generate;
 use crate::ours::{Ours, OursError};
-use crate::program::Program;
 use crate::run::{self, BATCH, Outcome};
 
-/// Cases and what upstream answers to them: they are the same for each bug.
-#[derive(Debug)]
-struct Answered {
-    cases: Vec<Case>,
-    lines: Vec<String>,
-    upstream: Vec<Answer>,
-}
-
-/// Plants one bug after the other, and says for each which case of the seed finds it first; `None` where none of so many
-/// does.
+/// Plants each bug, and says which case of the seed finds it first; `None` where none of those does whose answers by
+/// upstream are given.
 ///
 /// # Errors
 ///
 /// If a program ends.
 pub fn find_all(
     seed: u64,
-    cases: u64,
+    upstream: &[Answer],
     ours: &mut Ours,
-    oracle: &mut Program,
 ) -> Result<Vec<(Planted, Option<u64>)>, OursError> {
-    let mut answered: Vec<Answered> = Vec::new();
-    let mut found = Vec::new();
-    for bug in Planted::ALL {
-        plant(Some(bug));
-        let first = find(seed, cases, ours, oracle, &mut answered);
-        plant(None);
-        found.push((bug, first?));
+    let mut found: Vec<(Planted, Option<u64>)> = Planted::ALL.into_iter().map(|bug| (bug, None)).collect();
+    let size = usize::try_from(BATCH).unwrap_or(1);
+    for (start, upstream) in (0..).step_by(size).zip(upstream.chunks(size)) {
+        let mut open = found.iter_mut().filter(|(_, first)| first.is_none()).peekable();
+        if open.peek().is_none() {
+            break;
+        }
+        let cases: Vec<Case> =
+            (start..).take(upstream.len()).map(|index| generate::case(seed, index).case).collect();
+        let lines: Vec<String> = cases.iter().map(Case::line).collect();
+        run::set_pace(start);
+        for (bug, first) in open {
+            plant(Some(*bug));
+            let answers = ours.ask(&lines);
+            plant(None);
+            let answers = answers?;
+            let differs = |at: &usize| {
+                let answer = Answer::read(&answers[*at]);
+                run::compare(&cases[*at], &answer, &upstream[*at]) == Outcome::Different
+            };
+            *first = (0..cases.len()).find(differs).and_then(|at| (start..).nth(at));
+        }
     }
     Ok(found)
-}
-
-fn find(
-    seed: u64,
-    cases: u64,
-    ours: &mut Ours,
-    oracle: &mut Program,
-    answered: &mut Vec<Answered>,
-) -> Result<Option<u64>, OursError> {
-    for (batch, start) in (0..cases).step_by(usize::try_from(BATCH).unwrap_or(1)).enumerate() {
-        if answered.len() == batch {
-            let made = (start..cases.min(start + BATCH)).map(|index| generate::case(seed, index).case);
-            let cases: Vec<Case> = made.collect();
-            let lines: Vec<String> = cases.iter().map(Case::line).collect();
-            let upstream = oracle.ask(&lines)?.iter().map(|line| Answer::read(line)).collect();
-            answered.push(Answered { cases, lines, upstream });
-        }
-        run::set_pace(start);
-        let Answered { cases, lines, upstream } = &answered[batch];
-        let answers = ours.ask(lines)?;
-        let differs = |at: &usize| {
-            let answer = Answer::read(&answers[*at]);
-            run::compare(&cases[*at], &answer, &upstream[*at]) == Outcome::Different
-        };
-        if let Some(at) = (0..cases.len()).find(differs) {
-            return Ok((start..).nth(at));
-        }
-    }
-    Ok(None)
 }

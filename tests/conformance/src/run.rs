@@ -1,6 +1,8 @@
 //! Asks both allocators about many cases, and collects where they differ.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -8,13 +10,15 @@ use serde_json::Value;
 use crate::answer::Answer;
 use crate::case::Case;
 use crate::coverage::Coverage;
-use crate::generate;
+use crate::generate::{self, Made};
 use crate::known::{self, KnownBug};
 use crate::ours::{Ours, OursError};
 use crate::program::Program;
 
 /// How many cases are made and asked about at a time.
 pub const BATCH: u64 = 400;
+/// Upstream's answers to so many of the first cases are kept, for those who ask ours again.
+const REMEMBERED: usize = 20_000;
 /// After so many disagreements a run stops: more would not help whoever looks for their causes.
 const ENOUGH: usize = 20;
 
@@ -53,8 +57,18 @@ pub struct Report {
     pub known: BTreeMap<KnownBug, usize>,
     /// What differs otherwise, with the cases' numbers.
     pub disagreements: Vec<(u64, Disagreement)>,
-    /// How long making and comparing took, and each side's answers.
+    /// Upstream's answers to the first cases, in their order.
+    pub upstream: Vec<Answer>,
+    /// How long all of it took.
     pub took: Duration,
+}
+
+/// Cases of a seed that are asked about together.
+#[derive(Debug)]
+struct Batch {
+    first: u64,
+    made: Vec<Made>,
+    lines: Vec<String>,
 }
 
 /// Lets our allocator take shortcuts as it does, or at once, by the case's number. It takes them after some failures, and
@@ -102,30 +116,55 @@ pub fn ask(case: &Case, ours: &mut Ours, oracle: &mut Program) -> Result<(Outcom
 pub fn run(seed: u64, cases: u64, ours: &mut Ours, oracle: &mut Program) -> Result<Report, OursError> {
     let began = Instant::now();
     let mut report = Report::default();
-    let mut first = 0;
-    while first < cases && report.disagreements.len() < ENOUGH {
-        let last = (first + BATCH).min(cases);
-        set_pace(first);
-        let made: Vec<generate::Made> = (first..last).map(|index| generate::case(seed, index)).collect();
-        let lines: Vec<String> = made.iter().map(|made| made.case.line()).collect();
-        let (answers, theirs) = std::thread::scope(|scope| {
-            let theirs = scope.spawn(|| oracle.ask(&lines));
-            let answers = ours.ask(&lines);
-            (answers, theirs.join())
+    let mut answered = None;
+    let mut next = Batch::make(seed, 0, cases);
+    while let Some(batch) = next.take()
+        && report.disagreements.len() < ENOUGH
+    {
+        set_pace(batch.first);
+        let (answers, theirs) = thread::scope(|scope| {
+            let theirs = scope.spawn(|| oracle.ask(&batch.lines));
+            // Meanwhile: what came before is looked at, and what comes after is made.
+            let meanwhile = scope.spawn(|| {
+                report.add_all(answered.take());
+                next = Batch::make(seed, batch.first + BATCH, cases);
+            });
+            let answers = ours.ask(&batch.lines);
+            join(meanwhile);
+            (answers, join(theirs))
         });
-        let answers = answers?;
-        let Ok(theirs) = theirs else { unreachable!("asking a program does not panic") };
-        for ((index, made), (ours, upstream)) in (first..).zip(&made).zip(answers.iter().zip(&theirs?)) {
-            report.add(index, made, ours, upstream);
-        }
-        first = last;
+        answered = Some((batch, answers?, theirs?));
     }
+    report.add_all(answered);
     report.took = began.elapsed();
     Ok(report)
 }
 
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+impl Batch {
+    /// The cases from one on; nothing, where there are no more.
+    fn make(seed: u64, first: u64, cases: u64) -> Option<Self> {
+        let made: Vec<Made> =
+            (first..cases.min(first + BATCH)).map(|index| generate::case(seed, index)).collect();
+        let lines = made.iter().map(|made| made.case.line()).collect();
+        (!made.is_empty()).then_some(Self { first, made, lines })
+    }
+}
+
 impl Report {
-    fn add(&mut self, index: u64, made: &generate::Made, ours: &str, upstream: &str) {
+    fn add_all(&mut self, answered: Option<(Batch, Vec<String>, Vec<String>)>) {
+        let Some((batch, ours, upstream)) = answered else { return };
+        for ((index, made), (ours, upstream)) in
+            (batch.first..).zip(&batch.made).zip(ours.iter().zip(&upstream))
+        {
+            self.add(index, made, ours, upstream);
+        }
+    }
+
+    fn add(&mut self, index: u64, made: &Made, ours: &str, upstream: &str) {
         let answer = Answer::read(upstream);
         let taken_back = serde_json::from_str::<Value>(upstream).ok();
         let taken_back = taken_back.and_then(|answer| answer["takenBack"].as_u64()).unwrap_or_default();
@@ -139,6 +178,9 @@ impl Report {
                 let (ours, upstream) = (ours.to_owned(), upstream.to_owned());
                 self.disagreements.push((index, Disagreement { case: made.case.clone(), ours, upstream }));
             }
+        }
+        if self.upstream.len() < REMEMBERED {
+            self.upstream.push(answer);
         }
     }
 }

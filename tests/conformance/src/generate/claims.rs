@@ -7,6 +7,7 @@ use super::expressions;
 use super::features::Features;
 use super::hgx;
 use super::profile::Profile;
+use super::room;
 use super::words::{ATTRIBUTES, CLASSES, DRIVERS, ROOT, TAINT_KEYS};
 
 /// The classes of a case.
@@ -148,6 +149,8 @@ impl Maker<'_> {
         }
         if self.profile.hgx > 0 {
             self.wanted_of_hgx(dice, &mut wanted);
+        } else if self.profile.room {
+            room::wanted(dice, at, &mut wanted);
         } else {
             wanted["deviceClassName"] = json!(dice.pick(&["any", "any", "any", "gpu", "good", "nic"]));
             // The first requests of a tangle take anything, the last ones want what those have taken.

@@ -10,6 +10,7 @@ mod features;
 mod hgx;
 mod pools;
 mod profile;
+mod room;
 mod state;
 mod words;
 
@@ -44,6 +45,8 @@ pub fn case(seed: u64, index: u64) -> Made {
     for number in 0..many {
         if profile.hgx > 0 {
             hgx::node(&mut dice, &profile, partitioned, number, &mut pools);
+        } else if profile.room {
+            room::pool(&mut dice, &mut pools);
         } else {
             pools::pool(&mut dice, &profile, &features, number, &mut pools);
         }

@@ -11,6 +11,8 @@ pub(crate) struct Profile {
     pub(crate) share: u32,
     /// Pools are whole nodes with eight H100, some of them partitioned.
     pub(crate) hgx: u32,
+    /// The pool is one of [`room`](super::room).
+    pub(crate) room: bool,
     pub(crate) pools: (usize, usize),
     pub(crate) slices: (usize, usize),
     /// In each slice.
@@ -58,8 +60,9 @@ pub(crate) struct Profile {
 
 const PLAIN: Profile = Profile {
     name: "plain",
-    share: 14,
+    share: 11,
     hgx: 0,
+    room: false,
     pools: (1, 3),
     slices: (1, 2),
     devices: (1, 5),
@@ -85,7 +88,7 @@ const PLAIN: Profile = Profile {
     plenty: false,
 };
 
-pub(crate) const PROFILES: [Profile; 8] = [
+pub(crate) const PROFILES: [Profile; 9] = [
     PLAIN,
     Profile {
         name: "hgx",
@@ -155,7 +158,7 @@ pub(crate) const PROFILES: [Profile; 8] = [
     },
     Profile {
         name: "counters",
-        share: 8,
+        share: 7,
         pools: (1, 1),
         slices: (1, 2),
         devices: (3, 5),
@@ -177,6 +180,23 @@ pub(crate) const PROFILES: [Profile; 8] = [
         gaps: 0,
         tangle: 0,
         ease: 10,
+        ..PLAIN
+    },
+    Profile {
+        name: "room",
+        share: 4,
+        room: true,
+        pools: (1, 1),
+        claims: (1, 1),
+        requests: (2, 3),
+        counters: 100,
+        alternatives: 0,
+        all: 0,
+        admin: 0,
+        constraints: 10,
+        allocated: 4,
+        errors: 0,
+        ease: 0,
         ..PLAIN
     },
     Profile {
