@@ -2,40 +2,63 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use foldhash::fast::FixedState;
 
 use super::{CompileError, Environment, EvaluationError, Program};
 
-/// How many expressions are kept.
-const KEPT: usize = 4096;
-/// How many answers of one expression are kept.
-const ANSWERS: usize = 65_536;
+/// How many bytes of expressions are kept. A compiled expression takes many times its text.
+const KEPT: usize = 1 << 20;
+/// What keeping an expression takes beside its text, in bytes.
+const EACH: usize = 256;
+/// How many answers of all expressions are kept.
+const ANSWERS: usize = 1 << 20;
 
 /// Expressions, kept by environment and text; shared by threads. What does not compile is kept as well.
+///
+/// When there are too many expressions or answers, the cache starts anew. What is in use lives on.
 #[derive(Default)]
 pub struct Cache {
-    kept: RwLock<HashMap<Environment, HashMap<Arc<str>, Arc<Expression>>>>,
+    kept: RwLock<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    by_environment: HashMap<Environment, HashMap<Arc<str>, Arc<Expression>>>,
+    bytes: usize,
+    answers: Arc<AtomicUsize>,
 }
 
 impl Cache {
     /// An expression, compiled now if it was not before.
     pub fn get(&self, environment: Environment, text: &str) -> Arc<Expression> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(expression) = kept.get(&environment).and_then(|kept| kept.get(text)) {
+        if !kept.is_full()
+            && let Some(expression) = kept.by_environment.get(&environment).and_then(|kept| kept.get(text))
+        {
             return Arc::clone(expression);
         }
         drop(kept);
         let program = environment.compile(text);
-        let expression = Arc::new(Expression { program, answers: RwLock::default() });
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        // What is in use lives on; the cache starts anew.
-        if kept.values().map(HashMap::len).sum::<usize>() >= KEPT {
-            kept.clear();
+        if kept.is_full() {
+            *kept = Kept::default();
         }
-        kept.entry(environment).or_default().insert(text.into(), Arc::clone(&expression));
+        let all_answers = Arc::clone(&kept.answers);
+        let expression = Arc::new(Expression { program, answers: RwLock::default(), all_answers });
+        let of_environment = kept.by_environment.entry(environment).or_default();
+        if of_environment.insert(text.into(), Arc::clone(&expression)).is_none() {
+            kept.bytes += text.len() + EACH;
+        }
         expression
+    }
+}
+
+impl Kept {
+    fn is_full(&self) -> bool {
+        self.bytes >= KEPT || self.answers.load(Ordering::Relaxed) >= ANSWERS
     }
 }
 
@@ -51,6 +74,8 @@ pub struct Expression {
     program: Result<Program, CompileError>,
     /// By the number of what is asked about.
     answers: RwLock<HashMap<u64, Answer, FixedState>>,
+    /// How many answers all expressions of the cache have together.
+    all_answers: Arc<AtomicUsize>,
 }
 
 /// What an expression answered.
@@ -77,9 +102,8 @@ impl Expression {
     /// Keeps what was answered about a number.
     pub fn keep(&self, number: u64, answer: Answer) {
         let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= ANSWERS {
-            answers.clear();
+        if answers.insert(number, answer).is_none() {
+            self.all_answers.fetch_add(1, Ordering::Relaxed);
         }
-        answers.insert(number, answer);
     }
 }

@@ -1,6 +1,9 @@
 //! What an evaluation costs, counted as Kubernetes counts it, and what it may do at most.
 
+use std::collections::HashMap;
+
 use super::library::format;
+use super::library::pattern::Pattern;
 use super::value::{Fatal, Fault, Value};
 
 /// What Kubernetes allows an expression to cost. (`CELSelectorExpressionMaxCost`)
@@ -18,6 +21,8 @@ pub(super) const MAP: u64 = 30;
 pub(super) struct Budget {
     cost: u64,
     work: u64,
+    /// The regular expressions that were met.
+    patterns: HashMap<Box<str>, Pattern>,
 }
 
 impl Budget {
@@ -35,6 +40,16 @@ impl Budget {
     pub(super) fn work(&mut self, amount: u64) -> Result<(), Fault> {
         self.work = self.work.saturating_add(amount);
         if self.work > WORK_LIMIT { Err(Fault::Fatal(Fatal::Exceeded)) } else { Ok(()) }
+    }
+
+    /// A regular expression; its work is counted when it is first met.
+    pub(super) fn pattern(&mut self, text: &str) -> Result<Pattern, Fault> {
+        if let Some(met) = self.patterns.get(text) {
+            return Ok(met.clone());
+        }
+        let pattern = Pattern::compiled(text, self)?;
+        self.patterns.insert(text.into(), pattern.clone());
+        Ok(pattern)
     }
 
     /// Counts the work of comparing two values.

@@ -80,10 +80,22 @@ pub struct CompileError {
     message: String,
 }
 
+/// How long an error may be, in bytes: names and texts of an expression can be as long as it is.
+const LONGEST_ERROR: usize = 1_000;
+
 impl CompileError {
     fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
+        Self { message: shortened(message.into()) }
     }
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > LONGEST_ERROR {
+        let end = (0..=LONGEST_ERROR).rfind(|end| message.is_char_boundary(*end)).unwrap_or_default();
+        message.truncate(end);
+        message.push_str(" ...");
+    }
+    message
 }
 
 /// Why an expression has no answer for a device.
@@ -119,7 +131,6 @@ impl Program {
     }
 
     /// Whether a device matches, and what it cost to find out.
-    #[must_use]
     pub fn evaluate(&self, device: &Device<'_>) -> (Result<bool, EvaluationError>, u64) {
         if let Some(error) = self.unreadable(device) {
             return (Err(error), 0);
@@ -132,7 +143,9 @@ impl Program {
                     format!("CEL result of type {} could not be converted to bool", other.type_name());
                 Err(EvaluationError::Failed(message.into()))
             }
-            Err(Fault::Error(message)) => Err(EvaluationError::Failed(message.into())),
+            Err(Fault::Error(message)) => {
+                Err(EvaluationError::Failed(shortened(message.into_owned()).into()))
+            }
             Err(Fault::Fatal(Fatal::Exceeded)) => Err(EvaluationError::CostExceeded { limit: COST_LIMIT }),
             Err(Fault::Fatal(Fatal::Internal)) => {
                 Err(EvaluationError::Failed("internal error, as Kubernetes has it here".into()))

@@ -64,7 +64,8 @@ impl<'p> Found<'p> {
 
     fn bind(&mut self, bind: &'p Bind) {
         match &bind.value {
-            Node::Path(path) if is_constant(path) && path.steps.len() < 3 => match self.from_device(path) {
+            Node::Path(path) if is_constant(path) && path.steps.len() < 3 => match self.steps_on_device(path)
+            {
                 Some(steps) => {
                     self.names.insert(bind.variable, steps);
                 }
@@ -76,7 +77,7 @@ impl<'p> Found<'p> {
     }
 
     /// The steps from the device to where a path leads, where it starts there.
-    fn from_device(&self, path: &'p Path) -> Option<Vec<&'p Step>> {
+    fn steps_on_device(&self, path: &'p Path) -> Option<Vec<&'p Step>> {
         let before = match &path.root {
             Root::Device => Vec::new(),
             Root::Variable(number) => self.names.get(number)?.clone(),
@@ -86,7 +87,7 @@ impl<'p> Found<'p> {
     }
 
     fn path(&mut self, path: &'p Path) {
-        if let Some(steps) = self.from_device(path) {
+        if let Some(steps) = self.steps_on_device(path) {
             self.device(&steps);
         }
         match &path.root {

@@ -51,7 +51,7 @@ pub(super) fn type_named(name: &str) -> Option<Type> {
         "null_type" => Type::Null,
         "optional_type" => Type::optional(Type::Dyn),
         "string" => Type::String,
-        "type" => Type::Type(Type::Dyn.into()),
+        "type" => Type::Meta(Type::Dyn.into()),
         "uint" => Type::Uint,
         "net.IP" => Type::Object("net.IP"),
         "net.CIDR" => Type::Object("net.CIDR"),
@@ -83,7 +83,7 @@ fn parsed(text: &'static str, open: &mut String) -> Type {
             "list" => Type::list(first),
             "map" => Type::map(first, inner.next().unwrap_or(Type::Dyn)),
             "optional" => Type::optional(first),
-            _ => Type::Type(first.into()),
+            _ => Type::Meta(first.into()),
         };
     }
     match text {

@@ -7,7 +7,6 @@ use cel::common::types::{CelBool, CelInt};
 
 use super::CompileError;
 use super::cost::Budget;
-use super::library::regex;
 use super::map::whole;
 use super::plan::{Call, Node};
 use super::value::{Fatal, Fault, Value};
@@ -258,10 +257,12 @@ fn number(of: &Value<'_>) -> Option<i128> {
 }
 
 /// The call, or its value where that is certain; an error where the call can only fail.
-pub(super) fn settled(call: Call) -> Result<Node, CompileError> {
+pub(super) fn settled(call: Call, budget: &mut Budget) -> Result<Node, CompileError> {
     let wrong = |fault: Fault| match fault {
         Fault::Error(message) => CompileError::new(message),
-        Fault::Fatal(_) => CompileError::new("a constant is too large"),
+        Fault::Fatal(_) => {
+            CompileError::new("its constants are too large, or too many of its regular expressions are")
+        }
     };
     match (call.name, call.arguments.as_slice()) {
         (
@@ -269,16 +270,16 @@ pub(super) fn settled(call: Call) -> Result<Node, CompileError> {
             | "uint",
             [Node::Constant(argument)],
         ) => {
-            let value = (call.function)(&[argument.clone()], &mut Budget::default()).map_err(wrong)?;
+            let value = (call.function)(std::slice::from_ref(argument), budget).map_err(wrong)?;
             return Ok(Node::Constant(value));
         }
         ("matches" | "find" | "findAll", [text, Node::Constant(Value::String(pattern)), ..]) => {
-            regex::compiled(pattern).map_err(wrong)?;
+            budget.pattern(pattern).map_err(wrong)?.valid().map_err(wrong)?;
             if let ("matches", Node::Constant(Value::String(text))) = (call.name, text)
                 && call.cost == super::cost::Cost::Fixed(1)
             {
                 // Called as a function, upstream takes the first argument for the pattern when it checks literals.
-                regex::compiled(text).map_err(wrong)?;
+                budget.pattern(text).map_err(wrong)?.valid().map_err(wrong)?;
             }
         }
         _ => {}

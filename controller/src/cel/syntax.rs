@@ -34,5 +34,12 @@ pub(super) fn parsed(text: &str) -> Result<IdedExpr, CompileError> {
     }
     // An empty environment has no macros: Kubernetes has others than the crate, and they are in `special`.
     let parser = Env::default().parser().enable_optional_syntax(true).max_recursion_depth(DEPTH);
-    parser.parse(text).map_err(|errors| CompileError::new(errors.to_string()))
+    parser.error_recovery_limit(0).parse(text).map_err(|errors| {
+        // The first error alone, without the text: there may be many, and the text is long.
+        let message = errors.errors.first().map_or_else(
+            || "it cannot be read".to_owned(),
+            |error| format!("line {}, column {}: {}", error.pos.0, error.pos.1, error.msg),
+        );
+        CompileError::new(message)
+    })
 }

@@ -323,13 +323,6 @@ proptest! {
 }
 
 #[test]
-#[ignore = "long: a million texts"]
-fn none_of_a_million_texts_breaks_the_compiler() {
-    proptest!(ProptestConfig::with_cases(900_000), |(expression in soup())| survives(&expression));
-    proptest!(ProptestConfig::with_cases(100_000), |(pattern in pattern())| survives_pattern(&pattern));
-}
-
-#[test]
 #[ignore = "long: measures; run it with --release --nocapture"]
 fn how_long_an_evaluation_takes() {
     for expression in [

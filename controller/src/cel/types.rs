@@ -1,5 +1,6 @@
 //! Types of expressions, and when one may stand for another.
 
+use std::cell::Cell;
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub(super) enum Type {
     Duration,
     Timestamp,
     /// The type of a type.
-    Type(Arc<Type>),
+    Meta(Arc<Type>),
     List(Arc<Type>),
     Map(Arc<(Type, Type)>),
     Optional(Arc<Type>),
@@ -80,7 +81,7 @@ impl Type {
             (Self::Map(mine), Self::Map(theirs)) => {
                 mine.0.same_or_less_specific(&theirs.0) && mine.1.same_or_less_specific(&theirs.1)
             }
-            (Self::Type(_), Self::Type(_)) => true,
+            (Self::Meta(_), Self::Meta(_)) => true,
             _ => self == other,
         }
     }
@@ -105,7 +106,7 @@ impl Display for Type {
             Self::Bytes => formatter.write_str("bytes"),
             Self::Duration => formatter.write_str("duration"),
             Self::Timestamp => formatter.write_str("timestamp"),
-            Self::Type(inner) => write!(formatter, "type({inner})"),
+            Self::Meta(inner) => write!(formatter, "type({inner})"),
             Self::List(element) => write!(formatter, "list({element})"),
             Self::Map(entry) => write!(formatter, "map({}, {})", entry.0, entry.1),
             Self::Optional(inner) => write!(formatter, "optional_type({inner})"),
@@ -115,9 +116,16 @@ impl Display for Type {
     }
 }
 
+/// How many parts a type may have. Types that share parts double with each map that has one as key and value.
+const LARGEST: usize = 2_000;
+/// How many parts of types are looked at for one expression.
+const WORK: u64 = 20_000_000;
+
 /// What the type parameters met so far stand for.
 #[derive(Debug, Default)]
 pub(super) struct Substitution {
+    /// How many parts of types were looked at.
+    work: Cell<u64>,
     bound: Vec<Option<Type>>,
     /// The parameters bound, and what they were before, so that a failed attempt can be taken back.
     changes: Vec<(u32, Option<Type>)>,
@@ -137,18 +145,43 @@ impl Substitution {
         u32::try_from(first).unwrap_or(u32::MAX)
     }
 
+    /// Whether a type, or all that was done with types, is larger than any sensible expression's.
+    pub(super) fn too_large(&self, of: &Type) -> bool {
+        self.parts(of, LARGEST).is_none() || self.is_exhausted()
+    }
+
+    /// How many more parts a type may have, after these; `None` where it has more.
+    fn parts(&self, of: &Type, room: usize) -> Option<usize> {
+        self.is_exhausted();
+        let room = room.checked_sub(1)?;
+        match of {
+            Type::Parameter(number) => self.find(*number).map_or(Some(room), |bound| self.parts(bound, room)),
+            Type::List(inner) | Type::Optional(inner) | Type::Meta(inner) => self.parts(inner, room),
+            Type::Map(entry) => self.parts(&entry.1, self.parts(&entry.0, room)?),
+            _ => Some(room),
+        }
+    }
+
+    /// Counts a part that is looked at. Where there were too many, the expression does not compile, and what is said of
+    /// its types till then does not matter.
+    fn is_exhausted(&self) -> bool {
+        self.work.set(self.work.get() + 1);
+        self.work.get() > WORK
+    }
+
     fn find(&self, parameter: u32) -> Option<&Type> {
         self.bound.get(parameter as usize).and_then(Option::as_ref)
     }
 
     fn bind(&mut self, parameter: u32, to: Type) {
-        let before = std::mem::replace(&mut self.bound[parameter as usize], Some(to));
+        let before = self.bound[parameter as usize].replace(to);
         self.changes.push((parameter, before));
     }
 
     /// The type with every bound parameter replaced; the others become `dyn` where `open_is_dyn`.
     pub(super) fn apply(&self, of: &Type, open_is_dyn: bool) -> Type {
         match of {
+            _ if self.is_exhausted() => Type::Dyn,
             Type::Parameter(number) => match self.find(*number) {
                 Some(bound) => self.apply(bound, open_is_dyn),
                 None if open_is_dyn => Type::Dyn,
@@ -156,7 +189,7 @@ impl Substitution {
             },
             Type::List(element) => Type::list(self.apply(element, open_is_dyn)),
             Type::Optional(inner) => Type::optional(self.apply(inner, open_is_dyn)),
-            Type::Type(inner) => Type::Type(Arc::new(self.apply(inner, open_is_dyn))),
+            Type::Meta(inner) => Type::Meta(Arc::new(self.apply(inner, open_is_dyn))),
             Type::Map(entry) => {
                 Type::map(self.apply(&entry.0, open_is_dyn), self.apply(&entry.1, open_is_dyn))
             }
@@ -187,6 +220,9 @@ impl Substitution {
     }
 
     fn agree(&mut self, one: &Type, other: &Type) -> bool {
+        if self.is_exhausted() {
+            return false;
+        }
         if let Type::Parameter(number) = other {
             let (valid, was_bound) = self.substitutes(one, *number);
             if valid || was_bound {
@@ -202,7 +238,7 @@ impl Substitution {
         match (one, other) {
             (Type::Null, _) => other.nullable(),
             (_, Type::Null) => one.nullable(),
-            (Type::Type(_), Type::Type(_)) => true,
+            (Type::Meta(_), Type::Meta(_)) => true,
             (Type::List(mine), Type::List(theirs)) | (Type::Optional(mine), Type::Optional(theirs)) => {
                 self.agree(mine, theirs)
             }
@@ -240,9 +276,10 @@ impl Substitution {
 
     fn occurs(&self, parameter: u32, within: &Type) -> bool {
         match within {
+            _ if self.is_exhausted() => true,
             Type::Parameter(number) if *number == parameter => true,
             Type::Parameter(number) => self.find(*number).is_some_and(|bound| self.occurs(parameter, bound)),
-            Type::List(inner) | Type::Optional(inner) | Type::Type(inner) => self.occurs(parameter, inner),
+            Type::List(inner) | Type::Optional(inner) | Type::Meta(inner) => self.occurs(parameter, inner),
             Type::Map(entry) => self.occurs(parameter, &entry.0) || self.occurs(parameter, &entry.1),
             _ => false,
         }

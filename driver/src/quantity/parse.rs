@@ -130,7 +130,7 @@ fn binary(whole: &str, fraction: &str, bits: u32) -> (u128, Format, Option<i32>)
     let (mut carried, mut below) = (0_u128, false);
     for digit in fraction.bytes().rev() {
         let product = u128::from(digit - b'0') * factor + carried;
-        below |= product % 10 != 0;
+        below |= !product.is_multiple_of(10);
         carried = product / 10;
     }
     let whole_part = if whole.len() > 19 {
@@ -143,7 +143,7 @@ fn binary(whole: &str, fraction: &str, bits: u32) -> (u128, Format, Option<i32>)
         .map_or(LARGEST_BINARY, |value| (value + carried + u128::from(below)).min(LARGEST_BINARY));
     let length = whole.len().max(1);
     // As many digits as upstream lets a binary number have before it leaves 64-bit integers.
-    let held = fraction.is_empty() && length + bits as usize * 3 / 10 + 1 <= 15;
+    let held = fraction.is_empty() && length + bits as usize * 3 / 10 < 15;
     let format = if !held && 0 < value && value < ONE as u128 { Format::DecimalSi } else { Format::BinarySi };
     (value, format, held.then_some(0))
 }

@@ -11,6 +11,7 @@ mod demo;
 mod digest;
 mod e2e;
 mod edges;
+mod fuzz;
 mod image;
 mod prometheus;
 mod setup;
@@ -61,6 +62,8 @@ enum OfWorkspace {
     Demo(demo::Arguments),
     /// Compare our allocator with the scheduler's, on generated cases
     Conformance(conformance::Arguments),
+    /// Feed the controller what nobody should send, chosen by what it reaches
+    Fuzz(fuzz::Arguments),
     /// Measure, and print what came out
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -117,6 +120,10 @@ fn run_in_workspace(command: OfWorkspace) -> Result<ExitCode> {
         OfWorkspace::Test { long, only } => return Ok(steps::test(long, &only)),
         OfWorkspace::Demo(arguments) => demo::demo(&root, &arguments)?,
         OfWorkspace::Conformance(arguments) => conformance::conformance(&arguments)?,
+        OfWorkspace::Fuzz(arguments) => {
+            setup::provide(&[Need::CppCompiler])?;
+            fuzz::fuzz(&arguments)?;
+        }
         OfWorkspace::Bench(what) => bench::bench(&what)?,
         OfWorkspace::Setup => setup::provide(&Need::ALL)?,
         OfWorkspace::Clients => {

@@ -24,11 +24,12 @@ pub(crate) enum Need {
     ForeignClients,
     Prometheus,
     Cluster,
+    CppCompiler,
 }
 
 impl Need {
     /// Everything there is.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Rustfmt,
         Self::Clippy,
         Self::CargoDeny,
@@ -36,6 +37,7 @@ impl Need {
         Self::ForeignClients,
         Self::Prometheus,
         Self::Cluster,
+        Self::CppCompiler,
     ];
 }
 
@@ -59,6 +61,9 @@ fn missing_packages(needs: &[Need]) -> Vec<Package> {
     let mut packages = Vec::new();
     if needs.contains(&Need::Shellcheck) && !command::succeeds(Command::new("shellcheck").arg("--version")) {
         packages.push(Package { name: "shellcheck", why: "checks the shell scripts" });
+    }
+    if needs.contains(&Need::CppCompiler) && !command::succeeds(Command::new("c++").arg("--version")) {
+        packages.push(Package { name: "g++", why: "compiles libFuzzer, which feeds hostile inputs" });
     }
     if needs.contains(&Need::ForeignClients) && wheels::python().is_none() {
         packages.push(Package { name: "python3", why: "runs NVIDIA's Python binding of NVML in tests" });

@@ -10,7 +10,7 @@ use fs_err as fs;
 
 use crate::setup::{self, Need};
 use crate::summary::{Count, Outcome, Report, Summary};
-use crate::{binaries, clients, command, conformance, demo, e2e, edges, prometheus};
+use crate::{binaries, clients, command, conformance, demo, e2e, edges, fuzz, prometheus};
 
 /// Also the tests that need what the set-up fetched, and those of the tests themselves.
 pub(crate) const ALL_TESTS: &str =
@@ -53,6 +53,8 @@ pub(crate) enum Step {
     Demo,
     /// Pods on every other release of Kubernetes and containerd; with --long alone
     Matrix,
+    /// A million inputs that nobody should send; with --long alone
+    Fuzz,
 }
 
 impl Step {
@@ -73,6 +75,7 @@ impl Step {
             Self::Cluster => "cluster",
             Self::Demo => "demo",
             Self::Matrix => "matrix",
+            Self::Fuzz => "fuzz",
         }
     }
 
@@ -86,6 +89,7 @@ impl Step {
             Self::Programs | Self::Lifecycle => &[Need::Cluster],
             Self::Cluster | Self::Matrix => &[Need::Prometheus, Need::Cluster],
             Self::Demo => &[Need::ForeignClients, Need::Cluster],
+            Self::Fuzz => &[Need::CppCompiler],
             Self::Setup | Self::Edges | Self::Build | Self::Conformance | Self::Rustdoc => &[],
         }
     }
@@ -103,7 +107,7 @@ impl Step {
 
     /// Whether the long lane alone has it, unless it is asked for by name.
     fn is_long(self) -> bool {
-        self == Self::Matrix
+        matches!(self, Self::Matrix | Self::Fuzz)
     }
 
     fn run(self, needs: &[Need], long: bool) -> (Result<()>, Count) {
@@ -124,6 +128,7 @@ impl Step {
             Self::Cluster => return e2e::inside(long),
             Self::Demo => command::workspace_root().and_then(|root| demo::check(&root)),
             Self::Matrix => return e2e::matrix(),
+            Self::Fuzz => fuzz::step(),
             Self::Rustdoc => command::run(
                 Command::new("cargo")
                     .args(["doc", "--workspace", "--no-deps"])

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-#[path = "cel/generate.rs"]
+#[path = "cel/generate/mod.rs"]
 mod generate;
 #[path = "cel/questions.rs"]
 mod questions;

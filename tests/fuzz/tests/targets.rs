@@ -50,12 +50,12 @@ fn mutated(target: Target, count: usize) -> impl Iterator<Item = Vec<u8>> + Send
 
 #[test]
 fn whatever_a_selector_is_it_ends() {
-    feed(Target::Cel, mutated(Target::Cel, 1_500));
+    feed(Target::Cel, mutated(Target::Cel, 1_000));
 }
 
 #[test]
 fn whatever_a_quantity_is_its_numbers_are_sound() {
-    feed(Target::Quantity, mutated(Target::Quantity, 20_000));
+    feed(Target::Quantity, mutated(Target::Quantity, 10_000));
 }
 
 #[test]

@@ -1,46 +1,16 @@
 //! Regular expressions.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-
-use regex::{Regex, RegexBuilder};
-
 use super::super::cost::Budget;
 use super::super::value::{Fault, Outcome, Value};
 use super::Function;
+use super::strings::PART;
 
 pub(super) const FUNCTIONS: &[(&str, Function)] =
     &[("matches", matches), ("find", find), ("findAll", find_all)];
 
-/// How many compiled expressions are kept.
-const KEPT: usize = 256;
-/// How large a compiled expression may be. Go takes counts up to 1000 only, which keeps its expressions below that.
-const LARGEST: usize = 8 << 20;
-
-/// A compiled regular expression; each is compiled once, as long as it is in use.
-pub(in super::super) fn compiled(pattern: &str) -> Result<Arc<Regex>, Fault> {
-    static CACHE: LazyLock<Mutex<HashMap<Box<str>, Arc<Regex>>>> = LazyLock::new(Mutex::default);
-    let lock = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(regex) = lock().get(pattern) {
-        return Ok(Arc::clone(regex));
-    }
-    let regex = RegexBuilder::new(&translated(pattern)?)
-        .size_limit(LARGEST)
-        .dfa_size_limit(1 << 20)
-        .build()
-        .map_err(|error| Fault::new(format!("error parsing regexp: {error:.200}")))?;
-    let regex = Arc::new(regex);
-    let mut cache = lock();
-    if cache.len() >= KEPT {
-        cache.clear();
-    }
-    cache.insert(pattern.into(), Arc::clone(&regex));
-    Ok(regex)
-}
-
 /// The expression as this program's library writes it: what Go writes in another way is translated, and what Go has
 /// not is refused.
-fn translated(pattern: &str) -> Result<String, Fault> {
+pub(super) fn translated(pattern: &str) -> Result<String, Fault> {
     let wrong = |what: &str| Fault::new(format!("error parsing regexp: {what}"));
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut letters = pattern.chars().peekable();
@@ -116,8 +86,12 @@ fn translated(pattern: &str) -> Result<String, Fault> {
                 out.push('(');
                 if letters.next_if_eq(&'?').is_some() {
                     out.push('?');
-                    let flags: String =
-                        letters.clone().take_while(|letter| !matches!(letter, ')' | ':' | '<')).collect();
+                    // There are fewer flags than that, and none comes twice.
+                    let flags: String = letters
+                        .clone()
+                        .take(16)
+                        .take_while(|letter| !matches!(letter, ')' | ':' | '<'))
+                        .collect();
                     if flags.contains(['x', 'u', 'R']) {
                         return Err(wrong("invalid or unsupported Perl syntax"));
                     }
@@ -246,24 +220,18 @@ fn literal(letter: char) -> String {
 fn matches<'a>(arguments: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
     match arguments {
         [Value::String(text), Value::String(pattern)] => {
-            let regex = for_text(pattern, text, budget)?;
-            Ok(Value::Bool(regex.is_match(text)))
+            let pattern = budget.pattern(pattern)?;
+            Ok(Value::Bool(pattern.for_text(text, budget)?.is_match(text)))
         }
         _ => Err(Fault::no_such_overload()),
     }
 }
 
-/// The expression, after the work that it will do on the text was counted.
-fn for_text(pattern: &str, text: &str, budget: &mut Budget) -> Result<Arc<Regex>, Fault> {
-    let regex = compiled(pattern)?;
-    budget.work((text.len() as u64 + 16) * (pattern.len() as u64 + 16) / 256)?;
-    Ok(regex)
-}
-
 fn find<'a>(arguments: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
     match arguments {
         [Value::String(text), Value::String(pattern)] => {
-            let regex = for_text(pattern, text, budget)?;
+            let pattern = budget.pattern(pattern)?;
+            let regex = pattern.for_text(text, budget)?;
             Ok(Value::string(regex.find(text).map_or("", |found| found.as_str())))
         }
         _ => Err(Fault::no_such_overload()),
@@ -278,7 +246,12 @@ fn find_all<'a>(arguments: &[Value<'a>], budget: &mut Budget) -> Outcome<'a> {
         }
         _ => return Err(Fault::no_such_overload()),
     };
-    let regex = for_text(pattern, text, budget)?;
-    budget.work(text.len() as u64)?;
-    Ok(Value::list(regex.find_iter(text).take(most).map(|found| Value::string(found.as_str())).collect()))
+    let pattern = budget.pattern(pattern)?;
+    let regex = pattern.for_text(text, budget)?;
+    let mut all = Vec::new();
+    for found in regex.find_iter(text).take(most) {
+        budget.work(PART)?;
+        all.push(Value::string(found.as_str()));
+    }
+    Ok(Value::list(all))
 }

@@ -30,11 +30,13 @@ pub(crate) enum Scene {
     Backtracking,
     /// Nine claims for eight equal GPUs.
     Hopeless,
+    /// More small partitions than there is room for.
+    Crowded,
 }
 
 impl Scene {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Plain, Self::Mig, Self::Consumable, Self::Backtracking, Self::Hopeless];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Plain, Self::Mig, Self::Consumable, Self::Backtracking, Self::Hopeless, Self::Crowded];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -43,11 +45,12 @@ impl Scene {
             Self::Consumable => "consumable",
             Self::Backtracking => "backtracking",
             Self::Hopeless => "backtracking, no fit",
+            Self::Crowded => "MIG, no fit",
         }
     }
 
     fn is_partitioned(self) -> bool {
-        matches!(self, Self::Mig | Self::Backtracking)
+        matches!(self, Self::Mig | Self::Backtracking | Self::Crowded)
     }
 
     /// The case on a cluster of so many nodes; the middle one is asked about.
@@ -125,6 +128,9 @@ impl Scene {
             Self::Hopeless => {
                 (0..=GPUS).map(|number| claim(number, &[request("gpu", 1, None)], &[])).collect()
             }
+            Self::Crowded => {
+                (0..4).map(|number| claim(number, &[request("small", 15, Some("1g.10gb"))], &[])).collect()
+            }
             Self::Mig => vec![claim(
                 0,
                 &[request("large", 1, Some("3g.40gb")), request("small", 2, Some("1g.10gb"))],
@@ -153,7 +159,7 @@ impl Scene {
                     case.allocated_devices
                         .extend((0..GPUS - 1).map(|gpu| device(node, format!("gpu-{gpu}"))));
                 }
-                Self::Hopeless => {}
+                Self::Hopeless | Self::Crowded => {}
                 Self::Mig => {
                     case.allocated_devices
                         .extend((0..GPUS - 2).map(|gpu| device(node, format!("gpu-{gpu}"))));
