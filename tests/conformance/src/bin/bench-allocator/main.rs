@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use conformance::answer::Answer;
 use conformance::case::Case;
 use conformance::generate;
 use conformance::program::Program;
+use conformance::run::{self, Outcome};
 use dra_controller::allocate::{self, case::Prepared};
 use dra_controller::allocator::{Allocator, Cancel};
 use dra_controller::cel::{Cache, Environment};
@@ -154,7 +155,7 @@ fn generated(oracle: &mut Program) -> Result<()> {
     }
     let [first, again, anew] = &mut ratios;
     println!(
-        "\n{} of {cases} generated cases of seed {SEED}, those that upstream ends: its time by ours",
+        "\n{} of {cases} generated cases of seed {SEED}, those that upstream answers in time and rightly: its time by ours",
         first.len()
     );
     for (name, ratios) in [("ours", first), ("again", again), ("ours and inventory", anew)] {
@@ -192,7 +193,8 @@ fn slower(ratios: &[(f64, u64)]) -> String {
     }
 }
 
-/// The medians of both sides, and what both answer. Without times where upstream did not end.
+/// The medians of both sides, and what both answer. Without times where upstream did not end, or is
+/// wrong.
 fn measure(case: &Case, oracle: &mut Program, samples: u64) -> Result<(Option<Times>, String)> {
     let mut asked = json!(case);
     asked["repeat"] = json!(samples);
@@ -206,8 +208,11 @@ fn measure(case: &Case, oracle: &mut Program, samples: u64) -> Result<(Option<Ti
             format!("upstream ends without an answer after 10 s; ours takes {} ms", milliseconds(ours.first)),
         ));
     }
-    let same = answer.agrees_with(&upstream);
-    ensure!(same, "the answers differ: {answer:?} and {upstream:?}");
+    match run::compare(case, &answer, &upstream) {
+        Outcome::Same => {}
+        Outcome::Known(bug) => return Ok((None, format!("upstream is wrong: {bug:?}"))),
+        _ => bail!("the answers differ: {answer:?} and {upstream:?}"),
+    }
     let samples = theirs["samples"].as_array().context("the oracle has not measured")?;
     let mut samples: Vec<Duration> =
         samples.iter().filter_map(Value::as_u64).map(Duration::from_nanos).collect();
