@@ -24,28 +24,21 @@ pub(crate) struct Arguments {
     rest: Vec<String>,
 }
 
-/// Builds what it takes, optimised, and compares.
-pub(crate) fn conformance(arguments: &Arguments) -> Result<()> {
-    let options = [("cases", arguments.cases), ("seed", arguments.seed)];
-    let options = options.iter().filter_map(|(name, value)| value.map(|value| format!("--{name}={value}")));
-    command::run(optimised()?.args(options).args(&arguments.rest))
-}
-
-fn optimised() -> Result<Command> {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["run", "--quiet", "--release", "--package=conformance", "--features=planted-bugs", "--"]);
-    cargo.env(ORACLE, binaries::allocator_oracle()?);
-    Ok(cargo)
-}
-
 /// The variable that names upstream's allocator to the suite and to its bench.
 pub(crate) const ORACLE: &str = "DRA_ALLOCATOR_ORACLE";
 
-/// The step of the lanes: with what the step `build` has built, or in the long lane with what is fast.
+/// Builds what it takes, and compares.
+pub(crate) fn conformance(arguments: &Arguments) -> Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["run", "--quiet", "--package=conformance", "--features=planted-bugs", "--"]);
+    let options = [("cases", arguments.cases), ("seed", arguments.seed)];
+    cargo.args(options.iter().filter_map(|(name, value)| value.map(|value| format!("--{name}={value}"))));
+    command::run(cargo.args(&arguments.rest).env(ORACLE, binaries::allocator_oracle()?))
+}
+
+/// The step of the lanes: with what the step `build` has built.
 pub(crate) fn step(long: bool) -> Result<()> {
-    if long {
-        return command::run(optimised()?.args(LONG));
-    }
+    let words: &[&str] = if long { &LONG } else { &["--planted"] };
     let mut suite = Command::new(Path::new("target/debug/conformance"));
-    command::run(suite.arg("--planted").env(ORACLE, binaries::allocator_oracle()?))
+    command::run(suite.args(words).env(ORACLE, binaries::allocator_oracle()?))
 }
