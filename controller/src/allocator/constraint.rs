@@ -68,6 +68,11 @@ impl<'a> Constraint<'a> {
         Some(Self { source, attribute, is_match, lists, values, numbers: RefCell::default() })
     }
 
+    /// Whether it wants the devices to have something in common, instead of nothing.
+    pub(super) fn is_match(&self) -> bool {
+        self.is_match
+    }
+
     /// Whether it is about a request, or a sub-request.
     pub(super) fn is_about(&self, request: &str, sub_request: Option<&str>) -> bool {
         let requests = &self.source.requests;
