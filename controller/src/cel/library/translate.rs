@@ -35,13 +35,23 @@ struct Translator<'t> {
     /// How often what was read last repeats its parts, the most of the group that is open, and of those around.
     last: u64,
     group: u64,
-    around: Vec<(u64, bool)>,
+    around: Vec<Around>,
+    /// Where what was read last begins in what is written, and whether it is a repetition there.
+    start: usize,
+    is_repetition: bool,
     /// Whether repetitions take as little as they can, unless a question mark follows.
     ungreedy: bool,
     /// Flags that were read. In Go they do not come between a part and its repetition.
     flags: String,
     /// Where the last end of a named class is, counted from the end: none is looked for behind it.
     names_end: usize,
+}
+
+/// What is known again where a group ends.
+struct Around {
+    group: u64,
+    ungreedy: bool,
+    start: usize,
 }
 
 impl Translator<'_> {
@@ -85,7 +95,9 @@ impl Translator<'_> {
                 self.new_part();
                 self.out.push(')');
                 self.last = self.group;
-                (self.group, self.ungreedy) = self.around.pop().unwrap_or((1, false));
+                if let Some(around) = self.around.pop() {
+                    (self.group, self.ungreedy, self.start) = (around.group, around.ungreedy, around.start);
+                }
                 return Ok(());
             }
             _ => {
@@ -107,17 +119,24 @@ impl Translator<'_> {
         self.group = self.group.max(self.last);
         let flags = std::mem::take(&mut self.flags);
         self.out.push_str(&flags);
+        (self.start, self.is_repetition) = (self.out.len(), false);
     }
 
     fn open(&mut self, written: &str) {
         self.new_part();
         self.out.push_str(written);
-        self.around.push((std::mem::replace(&mut self.group, 1), self.ungreedy));
+        let group = std::mem::replace(&mut self.group, 1);
+        self.around.push(Around { group, ungreedy: self.ungreedy, start: self.start });
     }
 
     fn repetition(&mut self, written: &str, times: u64, repeated: bool) -> Result<(), Fault> {
         if repeated {
             return Err(wrong("invalid nested repetition operator"));
+        }
+        if std::mem::replace(&mut self.is_repetition, true) {
+            // Flags stood between: side by side, the two would be one.
+            self.out.insert_str(self.start, "(?:");
+            self.out.push(')');
         }
         self.out.push_str(written);
         if self.next_is("?") != self.ungreedy {
