@@ -22,8 +22,11 @@ fn allocate(words: &[&str], input: &str) -> (String, Option<i32>) {
     (String::from_utf8(output.stdout).unwrap(), output.status.code())
 }
 
-/// The page's case, and its answers, each with what is changed in the case's one request.
-fn example() -> (Value, Vec<(Option<(String, Value)>, Value)>) {
+/// What is changed in the case's one request: a field and its value.
+type Change = (String, Value);
+
+/// The page's case, and its answers, each with what is changed.
+fn example() -> (Value, Vec<(Option<Change>, Value)>) {
     let blocks = docs::page("docs/allocator.md").unwrap().blocks();
     let named = |name: &'static str| {
         let is_it =
@@ -41,7 +44,7 @@ fn example() -> (Value, Vec<(Option<(String, Value)>, Value)>) {
     (case, answers.collect())
 }
 
-fn changed(case: &Value, change: Option<&(String, Value)>) -> Value {
+fn changed(case: &Value, change: Option<&Change>) -> Value {
     let mut case = case.clone();
     if let Some((field, value)) = change {
         let request = case.pointer_mut("/claims/0/spec/devices/requests/0/exactly").unwrap();

@@ -35,6 +35,7 @@
 //! without capacities pays for the device's counters again when another claim has one.
 
 mod allocated;
+mod bounds;
 mod capacity;
 mod constraint;
 mod error;

@@ -369,14 +369,12 @@ impl<'a> Problem<'a> {
                 index,
                 source: source.clone(),
             })?;
-            if self.given.cancel.is_set() {
-                return Err(AllocationError::Cancelled);
-            }
             let driver = &self.field.pool_of(device).id.driver;
-            match selects(expression, program, driver, self.field.device(device).device) {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
-                Err(source) => {
+            match selects(expression, program, driver, self.field.device(device).device, self.given.cancel) {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) => return Ok(false),
+                None => return Err(AllocationError::Cancelled),
+                Some(Err(source)) => {
                     let device = self.field.name_of(device);
                     return Err(AllocationError::Evaluate { owner: owner(), index, device, source });
                 }

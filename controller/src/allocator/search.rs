@@ -187,7 +187,7 @@ impl<'p, 'a> Search<'p, 'a> {
                 rest = Some(this);
             }
             if (missing > 1 && !self.has_enough(ask, start, missing))
-                || shortcuts.lacks_counters(self.problem, &self.state, ask, missing)
+                || shortcuts.lacks_room(self.problem, &self.state, ask, missing)
             {
                 return Ok(Step::Back(Outcome::Failed));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cel::{self, Answer, Environment, EvaluationError, Expression, Program, Read, Reads};
 use crate::model::intern::{Device, Shape};
 
-use super::Features;
+use super::{Cancel, Features};
 
 /// The expressions of classes and requests.
 #[derive(Debug)]
@@ -25,24 +25,29 @@ impl<'a> Selectors<'a> {
     }
 }
 
-/// Whether an expression selects a device.
+/// Whether an expression selects a device. Nothing, where it would have to be evaluated and the allocation is to end.
 pub(super) fn selects(
     expression: &Expression,
     program: &Program,
     driver: &str,
     device: &Device,
-) -> Result<bool, EvaluationError> {
+    cancel: &Cancel,
+) -> Option<Result<bool, EvaluationError>> {
     let shape = &device.shape;
-    match expression.answer(shape.number) {
-        Some(Answer::Same(answer)) => return answer,
-        Some(Answer::EachItsOwn) => return evaluate(program, driver, device),
-        None => {}
+    let known = expression.answer(shape.number);
+    if let Some(Answer::Same(answer)) = known {
+        return Some(answer);
+    }
+    if cancel.is_set() {
+        return None;
     }
     let answer = evaluate(program, driver, device);
-    let kept =
-        if reads_own(program.reads(), shape) { Answer::EachItsOwn } else { Answer::Same(answer.clone()) };
-    expression.keep(shape.number, kept);
-    answer
+    if known.is_none() {
+        let is_own = reads_own(program.reads(), shape);
+        let kept = if is_own { Answer::EachItsOwn } else { Answer::Same(answer.clone()) };
+        expression.keep(shape.number, kept);
+    }
+    Some(answer)
 }
 
 /// Whether an expression reads what devices of a shape have of their own.

@@ -8,19 +8,19 @@
 //!   each solution behind the second would have been one behind the first, with the islands exchanged.
 //! - **Failures are remembered** by what is still to be allocated and by what it sees of the state. Islands that it has
 //!   no use for are left out, and which of several that look alike is in which state does not matter.
-//! - **Counts and sums.** A request needs enough devices that could be chosen one by one; what all remaining requests
-//!   take at least from counters of one name has to be there. Both only get fewer as the search goes deeper.
+//! - **Counts and sums**, see [`bounds`](super::bounds): what all remaining requests need at least has to be there. It
+//!   only gets less as the search goes deeper.
 //!
 //! States are told apart by 128-bit hashes with keys of the process: that two differ and are taken for one is less
 //! likely than a fault of the memory.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 
 use foldhash::HashMap;
 use foldhash::quality::RandomState;
 
 use super::MAX_RESULTS;
+use super::bounds::Bounds;
 use super::islands::{Island, Places, islands, looked_at};
 use super::planted::{self, Planted};
 use super::problem::{Problem, Verdict};
@@ -138,8 +138,9 @@ impl Shortcuts {
         }
     }
 
-    /// Whether there is less of some counter than `missing` devices of an ask and all later requests take at least.
-    pub(super) fn lacks_counters(
+    /// Whether fewer devices, or less of some counter, are left than `missing` devices of an ask and all later requests
+    /// need at least.
+    pub(super) fn lacks_room(
         &self,
         problem: &Problem<'_>,
         state: &State,
@@ -295,93 +296,4 @@ fn is_plain(problem: &Problem<'_>) -> bool {
     fits_any_way
         && !problem.asks.iter().any(|ask| ask.all.is_some() && !ask.constraints.is_empty())
         && (planted::is(Planted::ErrorsBehindShortcuts) || !(0..problem.asks.len()).any(has_error))
-}
-
-/// What requests take from counters at least. Counters count by name: whose they are does not matter here.
-#[derive(Debug)]
-struct Bounds {
-    /// The counters of each name, by pool.
-    counters: Vec<Vec<(usize, usize)>>,
-    /// What one device of each ask takes at least, by name.
-    least: Vec<Vec<i128>>,
-    /// What the requests from each stage on take at least, by name.
-    demands: Vec<Vec<i128>>,
-}
-
-impl Bounds {
-    fn new(problem: &Problem<'_>) -> Self {
-        let mut names: HashMap<Arc<str>, usize> = HashMap::default();
-        let mut counters: Vec<Vec<(usize, usize)>> = Vec::new();
-        for (pool, known) in problem.field.pools.iter().enumerate() {
-            for ((_, name), counter) in &known.counters().numbers {
-                let next = names.len();
-                let number = *names.entry(Arc::clone(name)).or_insert(next);
-                if number == counters.len() {
-                    counters.push(Vec::new());
-                }
-                counters[number].push((pool, *counter));
-            }
-        }
-        let mut name_of: HashMap<(usize, usize), usize> = HashMap::default();
-        for (name, all) in counters.iter().enumerate() {
-            name_of.extend(all.iter().map(|counter| (*counter, name)));
-        }
-        let least_of = |ask| {
-            let mut least: Option<Vec<i128>> = None;
-            for device in 0..problem.field.devices.len() {
-                if looked_at(problem, ask, device) != Some(Verdict::Fit) {
-                    continue;
-                }
-                let candidate = problem.field.device(device);
-                let mut taken = vec![0_i128; counters.len()];
-                // All shares of a device but one take nothing.
-                for (counter, amount) in
-                    problem.field.counters_of(device).iter().filter(|_| !candidate.is_shared)
-                {
-                    let sum = &mut taken[name_of[&(candidate.pool, *counter)]];
-                    *sum = sum.saturating_add(*amount);
-                }
-                least = Some(match least {
-                    None => taken,
-                    Some(least) => least.into_iter().zip(taken).map(|(one, other)| one.min(other)).collect(),
-                });
-            }
-            least.unwrap_or_else(|| vec![0; counters.len()])
-        };
-        let least: Vec<Vec<i128>> = (0..problem.asks.len()).map(least_of).collect();
-        let mut demands = vec![vec![0_i128; counters.len()]];
-        for request in problem.claims.iter().flat_map(|claim| &claim.requests).rev() {
-            let later = demands.last().into_iter().flatten();
-            let demand = later.enumerate().map(|(name, later)| {
-                let of_ask = |ask: usize| times(least[ask][name], problem.asks[ask].count);
-                later.saturating_add(request.asks.clone().map(of_ask).min().unwrap_or_default())
-            });
-            let demand = demand.collect();
-            demands.push(demand);
-        }
-        demands.reverse();
-        Self { counters, least, demands }
-    }
-
-    fn are_exceeded(
-        &self,
-        problem: &Problem<'_>,
-        state: &State,
-        ask: usize,
-        stage: usize,
-        missing: usize,
-    ) -> bool {
-        self.counters.iter().enumerate().any(|(name, counters)| {
-            let demand = times(self.least[ask][name], missing).saturating_add(self.demands[stage + 1][name]);
-            let left = |(pool, counter): &(usize, usize)| {
-                let left = problem.field.pools[*pool].counters().left[*counter];
-                left.saturating_sub(state.taken_of(*pool, *counter)).max(0)
-            };
-            demand > 0 && counters.iter().map(left).fold(0, i128::saturating_add) < demand
-        })
-    }
-}
-
-fn times(amount: i128, count: usize) -> i128 {
-    amount.max(0).saturating_mul(i128::try_from(count).unwrap_or(i128::MAX))
 }

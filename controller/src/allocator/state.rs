@@ -214,6 +214,11 @@ impl State {
         }
     }
 
+    /// Whether no claim of the pod has a device, and its counters suffice for it.
+    pub(super) fn is_free(&self, problem: &Problem<'_>, device: usize) -> bool {
+        self.marks[device] == 0 && self.has_counters(problem, device)
+    }
+
     fn add_to_constraint(&mut self, problem: &Problem<'_>, ask: usize, which: usize, device: usize) -> bool {
         let Ask { claim, constraints, .. } = &problem.asks[ask];
         let constraint = &problem.claims[*claim].constraints[constraints[which]];

@@ -25,6 +25,16 @@ pub(crate) struct Arguments {
 /// The targets of `tests/fuzz`.
 const TARGETS: [&str; 4] = ["cel", "quantity", "claims", "slices"];
 
+/// How long an input may be, in bytes: an expression somewhat longer than the API server takes, a case as large as a
+/// small cluster's.
+fn longest(target: &str) -> u32 {
+    match target {
+        "cel" => 16 << 10,
+        "quantity" => 1 << 10,
+        _ => 256 << 10,
+    }
+}
+
 /// What the compiler counts, so that libFuzzer sees what an input reaches: blocks, each with a counter.
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
                         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
@@ -68,7 +78,8 @@ fn feed(target: &str, arguments: &Arguments) -> Result<()> {
     cargo.args(["run", "--quiet", "--profile=fuzz", "--package=fuzz", "--features=libfuzzer"]);
     cargo.arg(format!("--target={}", platform()?)).arg("--");
     cargo.args([format!("-runs={}", arguments.inputs), format!("-seed={}", arguments.seed)]);
-    cargo.args(BOUNDS).args(["-max_len=262144", "-verbosity=0", "-print_final_stats=1"]);
+    cargo.args(BOUNDS).args(["-verbosity=0", "-print_funcs=0", "-print_final_stats=1"]);
+    cargo.arg(format!("-max_len={}", longest(target)));
     cargo.arg(format!("-artifact_prefix={FOUND}/{target}-")).arg(&seeds);
     cargo.env("RUSTFLAGS", COVERAGE).env("DRA_FUZZ_TARGET", target).env("DRA_FUZZ_SEEDS", &seeds);
     command::run(&mut cargo).with_context(|| {

@@ -55,8 +55,8 @@ fn the_table_has_the_answers_that_kubernetes_gives() {
 }
 
 /// Compares expressions of these seeds.
-fn generated(seeds: std::ops::Range<u64>) {
-    let questions: Vec<Question> = seeds.map(generate::question).collect();
+fn generated(make: fn(u64) -> Question, seeds: std::ops::Range<u64>) {
+    let questions: Vec<Question> = seeds.map(make).collect();
     let (disagreements, same_costs, costs) = compare(&questions);
     println!(
         "{} expressions, {} disagreements, {same_costs} of {costs} costs equal",
@@ -75,13 +75,19 @@ fn generated(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn generated_expressions_have_the_answers_that_kubernetes_gives() {
-    generated(0..2_000);
+    generated(generate::question, 0..2_000);
 }
 
 #[test]
-#[ignore = "long: 100,000 expressions"]
+fn generated_patterns_match_what_they_match_in_kubernetes() {
+    generated(generate::patterns::question, 0..5_000);
+}
+
+#[test]
+#[ignore = "long: 100,000 expressions and as many patterns"]
 fn many_generated_expressions_have_the_answers_that_kubernetes_gives() {
     for start in (1_000_000..1_100_000).step_by(10_000) {
-        generated(start..start + 10_000);
+        generated(generate::question, start..start + 10_000);
+        generated(generate::patterns::question, start..start + 10_000);
     }
 }

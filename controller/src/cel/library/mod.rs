@@ -18,6 +18,7 @@ mod quantity;
 mod regex;
 mod strings;
 mod time;
+mod translate;
 pub(super) mod url;
 
 /// A function. It checks the types of its arguments: they may have been unknown before.

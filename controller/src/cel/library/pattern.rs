@@ -7,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::super::cost::Budget;
 use super::super::value::Fault;
-use super::regex::translated;
+use super::translate::translated;
 
 /// How large compiled expressions are, and what they take.
 struct Size {

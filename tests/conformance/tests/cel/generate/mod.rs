@@ -1,6 +1,7 @@
 //! Random expressions and devices.
 
 mod conditions;
+pub(crate) mod patterns;
 mod values;
 
 use fastrand::Rng;
