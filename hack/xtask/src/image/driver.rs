@@ -101,13 +101,14 @@ fn papers(root: &Path, programs: &[Program]) -> Result<Vec<Entry>> {
         system: &packages::system()?,
     });
     let own = root.join("LICENSE");
+    let texts = licences::Texts { apache: &own, carried: &root.join("deploy/container/licences") };
     let file = |name: &str, contents: Vec<u8>| Entry::file(&format!("{PAPERS}/{name}"), 0o644, contents);
     let mut entries = vec![
         Entry::folder("usr/share", 0o755),
         Entry::folder("usr/share/doc", 0o755),
         Entry::folder(PAPERS, 0o755),
         file("LICENSE", fs::read(&own)?),
-        file("licenses-of-crates.txt", licences::text(&own, crates.values())?.into_bytes()),
+        file("licenses-of-crates.txt", licences::text(texts, crates.values())?.into_bytes()),
         file("licenses-of-rust-std.html", licences::standard_library()?),
         file("sbom.cdx.json", format!("{list:#}\n").into_bytes()),
     ];

@@ -21,8 +21,18 @@ library, which the programs hold too, has a file of its own beside this one; so 
 whose libraries are in the image, in ../<package>/copyright.
 ";
 
-/// The names and texts of these crates' licences. `apache` is a file with the text of Apache-2.0.
-pub(super) fn text<'a>(apache: &Path, crates: impl IntoIterator<Item = &'a Crate>) -> Result<String> {
+/// Where the texts come from that crates do not bring along.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Texts<'a> {
+    /// The text of Apache-2.0.
+    pub(super) apache: &'a Path,
+    /// A folder with a file of a crate's name for each crate whose archive lacks its licence, though the repository that
+    /// it comes from has it.
+    pub(super) carried: &'a Path,
+}
+
+/// The names and texts of these crates' licences.
+pub(super) fn text<'a>(texts_of: Texts<'_>, crates: impl IntoIterator<Item = &'a Crate>) -> Result<String> {
     let mut crates: Vec<&Crate> = crates.into_iter().collect();
     crates.sort_by_key(|one| (&one.name, &one.version));
     let mut all = format!("{HEAD}\n");
@@ -31,7 +41,7 @@ pub(super) fn text<'a>(apache: &Path, crates: impl IntoIterator<Item = &'a Crate
         let Crate { name, version, licence, .. } = one;
         // Writing to a string cannot fail.
         let _ = writeln!(all, "{name} {version}: {licence}");
-        for file in files(one, &crates, apache)? {
+        for file in files(one, &crates, texts_of)? {
             let text = fs::read(&file)?;
             let user = format!("{name} {version}");
             texts.entry(String::from_utf8_lossy(&text).trim_end().to_owned()).or_default().push(user);
@@ -46,8 +56,8 @@ pub(super) fn text<'a>(apache: &Path, crates: impl IntoIterator<Item = &'a Crate
 }
 
 /// The files with a crate's licences. A crate whose archive has none takes those of a crate from the same repository,
-/// or else the text of Apache-2.0.
-fn files(one: &Crate, all: &[&Crate], apache: &Path) -> Result<Vec<PathBuf>> {
+/// or the text that is carried for it, or else the text of Apache-2.0.
+fn files(one: &Crate, all: &[&Crate], texts: Texts<'_>) -> Result<Vec<PathBuf>> {
     let own = in_folder(&one.folder)?;
     if !own.is_empty() {
         return Ok(own);
@@ -60,12 +70,20 @@ fn files(one: &Crate, all: &[&Crate], apache: &Path) -> Result<Vec<PathBuf>> {
             }
         }
     }
+    let carried = texts.carried.join(&one.name);
+    if carried.is_file() {
+        return Ok(vec![carried]);
+    }
     let is_apache = one.licence.split_whitespace().any(|word| word == "Apache-2.0");
-    let text = is_apache.then(|| vec![apache.to_owned()]);
+    let text = is_apache.then(|| vec![texts.apache.to_owned()]);
     text.with_context(|| {
         format!(
-            "the crate {} {} has no file with its licence ({}), nor has another crate of its repository",
-            one.name, one.version, one.licence
+            "the crate {} {} has no file with its licence ({}), nor has another crate of its repository; take it \
+             from there to {}",
+            one.name,
+            one.version,
+            one.licence,
+            carried.display()
         )
     })
 }
@@ -127,20 +145,25 @@ mod tests {
             krate(folder, "same-text", "MIT", Some("https://example.com/one")),
             krate(folder, "no-text", "MIT", Some("https://example.com/one")),
             krate(folder, "no-text-at-all", "Apache-2.0", Some("https://example.com/two")),
+            krate(folder, "text-is-carried", "MIT", Some("https://example.com/three")),
         ];
+        fs::create_dir(folder.join("carried")).unwrap();
         for (file, text) in [
             ("with-notice/LICENSE-MIT", "the licence\n"),
             ("with-notice/NOTICE", "made by somebody\n"),
             ("with-notice/license.rs", "fn main() {}\n"),
             ("same-text/LICENSE", "the licence"),
             ("apache", "the text of Apache-2.0"),
+            ("carried/text-is-carried", "the licence\n"),
         ] {
             fs::write(folder.join(file), text).unwrap();
         }
-        let text = text(&folder.join("apache"), &crates).unwrap();
+        let texts = Texts { apache: &folder.join("apache"), carried: &folder.join("carried") };
+        let text = text(texts, &crates).unwrap();
         assert!(text.contains("\nno-text 1.0.0: MIT\nno-text-at-all 1.0.0: Apache-2.0\n"), "{text}");
-        let shared =
-            format!("{LINE}\nno-text 1.0.0, same-text 1.0.0, with-notice 1.0.0\n{LINE}\nthe licence\n\n");
+        let shared = format!(
+            "{LINE}\nno-text 1.0.0, same-text 1.0.0, text-is-carried 1.0.0, with-notice 1.0.0\n{LINE}\nthe licence\n\n"
+        );
         assert!(text.contains(&shared), "{text}");
         assert!(text.contains(&format!("{LINE}\nwith-notice 1.0.0\n{LINE}\nmade by somebody\n")), "{text}");
         assert!(
@@ -153,12 +176,12 @@ mod tests {
     #[test]
     fn a_crate_without_any_text_is_named() {
         let temporary = tempfile::tempdir().unwrap();
-        let error = text(Path::new("apache"), &[krate(temporary.path(), "bare", "MIT", None)])
-            .unwrap_err()
-            .to_string();
+        let texts = Texts { apache: Path::new("apache"), carried: Path::new("carried") };
+        let error = text(texts, &[krate(temporary.path(), "bare", "MIT", None)]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "the crate bare 1.0.0 has no file with its licence (MIT), nor has another crate of its repository"
+            "the crate bare 1.0.0 has no file with its licence (MIT), nor has another crate of its repository; take \
+             it from there to carried/bare"
         );
     }
 }
