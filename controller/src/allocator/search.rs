@@ -180,7 +180,7 @@ impl<'p, 'a> Search<'p, 'a> {
         if let Some(shortcuts) = &self.shortcuts {
             let missing = wanted.count - position;
             if position > 0 {
-                let this = shortcuts.rest_of_ask(self.problem, &self.state, ask, start);
+                let this = shortcuts.rest_of_ask(self.problem, &self.state, (ask, position), start);
                 if let Some(outcome) = shortcuts.failure(&this) {
                     return Ok(Step::Back(outcome));
                 }

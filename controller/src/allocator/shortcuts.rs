@@ -6,8 +6,8 @@
 //! - **Islands.** Two islands look alike to what is still to be allocated when their devices do, in order. What failed
 //!   with a device of one need not be tried with the same device of another that looks alike and is in the same state:
 //!   each solution behind the second would have been one behind the first, with the islands exchanged.
-//! - **Failures are remembered** by what is still to be allocated and by what it sees of the state. Islands that it has
-//!   no use for are left out, and which of several that look alike is in which state does not matter.
+//! - **Failures are remembered** by what is still to be allocated and by what it sees of the state. Devices that it has
+//!   no use for are left out, and which of several islands that look alike is in which state does not matter.
 //! - **Counts and sums**, see [`bounds`](super::bounds): what all remaining requests need at least has to be there. It
 //!   only gets less as the search goes deeper.
 //!
@@ -38,14 +38,17 @@ pub(super) struct Shortcuts {
     first_stages: Vec<usize>,
     places: Places,
     islands: Vec<Island>,
-    /// The state of each island.
-    states: Vec<u128>,
+    /// Of each island, which of its devices requests have a use for: of none in the end, and of more from each earlier
+    /// stage on that adds some.
+    uses: Vec<Vec<Vec<bool>>>,
+    /// Which of those it is from each stage on, by islands.
+    use_from: Vec<Vec<usize>>,
+    /// The state of each island, as far as it matters to each of those.
+    states: Vec<Vec<u128>>,
     /// What requests from each stage on see of an island that does not change: nothing, where they have no use for it.
     looks: Vec<Vec<Option<u128>>>,
     /// What the requests from each stage on see of all islands.
     sums: Vec<u128>,
-    /// All islands, each by itself.
-    own_sum: u128,
     /// Whether no part of the search can end with an error or with too many devices.
     is_plain: bool,
     has_admin: bool,
@@ -65,10 +68,11 @@ impl Shortcuts {
         }
         let mut shortcuts = Self {
             hashers: [RandomState::default(), RandomState::default()],
-            states: vec![0; islands.len()],
+            uses: Vec::new(),
+            use_from: Vec::new(),
+            states: Vec::new(),
             looks: Vec::new(),
             sums: Vec::new(),
-            own_sum: 0,
             is_plain: is_plain(problem),
             has_admin: problem.asks.iter().any(|ask| ask.is_admin),
             bounds: Bounds::new(problem),
@@ -79,10 +83,11 @@ impl Shortcuts {
         };
         shortcuts.looks = shortcuts.all_looks(problem);
         shortcuts.sums = vec![0; shortcuts.looks.len()];
+        (shortcuts.uses, shortcuts.use_from) = all_uses(problem, &shortcuts.islands);
         for number in 0..shortcuts.islands.len() {
-            let new = shortcuts.state_of(problem, state, number);
-            shortcuts.states[number] = new;
-            shortcuts.count(number, new, u128::wrapping_add);
+            let states = shortcuts.states_of(problem, state, number);
+            shortcuts.states.push(states);
+            shortcuts.count(number, u128::wrapping_add);
         }
         shortcuts
     }
@@ -95,17 +100,16 @@ impl Shortcuts {
     /// A device was chosen or taken back.
     pub(super) fn moved(&mut self, problem: &Problem<'_>, state: &State, device: usize) {
         let number = self.places[device].0;
-        let new = self.state_of(problem, state, number);
-        let old = std::mem::replace(&mut self.states[number], new);
-        self.count(number, old, u128::wrapping_sub);
-        self.count(number, new, u128::wrapping_add);
+        self.count(number, u128::wrapping_sub);
+        self.states[number] = self.states_of(problem, state, number);
+        self.count(number, u128::wrapping_add);
     }
 
     /// What a device is worth to its request and to all that follow: equal for devices that need not both be tried.
     pub(super) fn worth(&self, problem: &Problem<'_>, ask: usize, device: usize) -> u128 {
         let (number, place) = self.places[device];
-        let look = self.looks[self.stage(problem, ask)][number].unwrap_or_default();
-        mixed(mixed(look, self.states[number]), 1 + place as u128)
+        let part = self.part(self.stage(problem, ask), number).unwrap_or_default();
+        mixed(part, 1 + place as u128)
     }
 
     /// What is left to do from a request on.
@@ -116,14 +120,31 @@ impl Shortcuts {
         (seen, stage, usize::MAX)
     }
 
-    /// What is left to do from one device of an ask on, where `start` is the first that may be chosen.
-    pub(super) fn rest_of_ask(&self, problem: &Problem<'_>, state: &State, ask: usize, start: usize) -> Rest {
+    /// What is left to do from one of an ask's devices on, where `start` is the first device that may be chosen for it.
+    pub(super) fn rest_of_ask(
+        &self,
+        problem: &Problem<'_>,
+        state: &State,
+        (ask, position): (usize, usize),
+        start: usize,
+    ) -> Rest {
         let (claim, request) = (problem.asks[ask].claim, problem.asks[ask].number);
         let later =
             problem.claims[claim].requests[request + 1..].iter().flat_map(|request| request.asks.clone());
         let seen = self.claim_state(problem, state, claim, std::iter::once(ask).chain(later));
-        let count = state.results[claim].len() as u128;
-        (mixed(mixed(self.own_sum, seen), count), ask, start)
+        let stage = self.stage(problem, ask);
+        let of_island = |(number, island): (usize, &Island)| {
+            let (first, last) = (island.devices.first(), island.devices.last());
+            if last.is_some_and(|last| *last < start) {
+                // The ask is done with it; later requests may not be.
+                return self.part(stage + 1, number).map(|part| mixed(part, 1));
+            }
+            let part = self.part(stage, number)?;
+            let is_begun = first.is_some_and(|first| *first < start);
+            Some(if is_begun { mixed(mixed(part, 2 + number as u128), start as u128) } else { part })
+        };
+        let islands = self.islands.iter().enumerate().filter_map(of_island);
+        (mixed(islands.fold(0, u128::wrapping_add), seen), ask, position)
     }
 
     /// How a rest ended when it was tried before.
@@ -172,19 +193,41 @@ impl Shortcuts {
         self.hash(&(chosen, count))
     }
 
-    /// The state of an island as it is now.
-    fn state_of(&self, problem: &Problem<'_>, state: &State, number: usize) -> u128 {
+    /// What the requests from a stage on see of an island: nothing, where they have no use for it.
+    fn part(&self, stage: usize, number: usize) -> Option<u128> {
+        let look = self.looks.get(stage)?[number]?;
+        Some(mixed(look, self.states[number][self.use_from[stage][number]]))
+    }
+
+    /// The states of an island as it is now.
+    fn states_of(&self, problem: &Problem<'_>, state: &State, number: usize) -> Vec<u128> {
         let island = &self.islands[number];
         let situations = island.devices.iter().map(|device| {
             // Where errors may come up, a device is looked at even if its counters are used up.
             state.situation(problem, *device, self.has_admin, self.is_plain)
         });
         let situations: Vec<_> = situations.collect();
+        self.uses[number]
+            .iter()
+            .map(|uses| self.state_of(problem, state, island, &situations, uses))
+            .collect()
+    }
+
+    /// The state of an island, as far as it matters to those who have a use for some of its devices.
+    fn state_of(
+        &self,
+        problem: &Problem<'_>,
+        state: &State,
+        island: &Island,
+        situations: &[Situation],
+        uses: &[bool],
+    ) -> u128 {
         // What is left of a counter matters only to devices that may still be chosen.
         let base = problem.field.pools[island.pool].counters();
         let mut left = vec![None; island.counters.len()];
-        for (device, _) in island.devices.iter().zip(&situations).filter(|(_, now)| **now != Situation::Used)
-        {
+        let situations: Vec<_> = situations.iter().zip(uses).map(|(now, is)| is.then_some(now)).collect();
+        let devices = island.devices.iter().zip(&situations);
+        for (device, _) in devices.filter(|(_, now)| now.is_some_and(|now| *now != Situation::Used)) {
             for (counter, _) in problem.field.counters_of(*device) {
                 if let Some(place) = island.counters.iter().position(|known| known == counter) {
                     let taken = state.taken_of(island.pool, *counter);
@@ -199,13 +242,12 @@ impl Shortcuts {
     }
 
     /// Adds an island to the sums, or subtracts it.
-    fn count(&mut self, number: usize, state: u128, add: fn(u128, u128) -> u128) {
-        for (sum, looks) in self.sums.iter_mut().zip(&self.looks) {
-            if let Some(look) = looks[number] {
-                *sum = add(*sum, mixed(look, state));
+    fn count(&mut self, number: usize, add: fn(u128, u128) -> u128) {
+        for stage in 0..self.sums.len() {
+            if let Some(part) = self.part(stage, number) {
+                self.sums[stage] = add(self.sums[stage], part);
             }
         }
-        self.own_sum = add(self.own_sum, mixed(1 + number as u128, state));
     }
 
     /// What the requests of all stages see of the islands, worked out from the last stage back.
@@ -245,6 +287,34 @@ impl Shortcuts {
         let [one, other] = &self.hashers;
         u128::from(one.hash_one(what)) << 64 | u128::from(other.hash_one(what))
     }
+}
+
+/// Of each island the devices that requests have a use for, and which it is from each stage on.
+fn all_uses(problem: &Problem<'_>, islands: &[Island]) -> (Vec<Vec<Vec<bool>>>, Vec<Vec<usize>>) {
+    let mut uses: Vec<Vec<Vec<bool>>> =
+        islands.iter().map(|island| vec![vec![false; island.devices.len()]]).collect();
+    let mut use_from = Vec::new();
+    for request in problem.claims.iter().flat_map(|claim| &claim.requests).rev() {
+        for (island, uses) in islands.iter().zip(&mut uses) {
+            let is_of_use = |device: &usize| {
+                let verdict = |ask| looked_at(problem, ask, *device);
+                request.asks.clone().any(|ask| matches!(verdict(ask), Some(Verdict::Fit | Verdict::Error)))
+            };
+            let later = uses.last().cloned().unwrap_or_default();
+            let now: Vec<bool> = island
+                .devices
+                .iter()
+                .zip(&later)
+                .map(|(device, later)| *later || is_of_use(device))
+                .collect();
+            if now != later {
+                uses.push(now);
+            }
+        }
+        use_from.push(uses.iter().map(|uses| uses.len() - 1).collect());
+    }
+    use_from.reverse();
+    (uses, use_from)
 }
 
 /// What an ask sees of devices: nothing, where it has no use for any.

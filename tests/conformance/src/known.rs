@@ -32,8 +32,10 @@ pub fn bug(case: &Case, ours: &Answer, upstream: &Answer) -> Option<KnownBug> {
         }
         _ => false,
     };
-    // Upstream went on to devices that nobody had to look at.
-    let fails_further_on = matches!(upstream, Answer::Error { .. }) && !matches!(ours, Answer::Error { .. });
+    // Upstream went on to devices that nobody had to look at. (That pools are invalid is said where nothing is found.)
+    let has_searched = !matches!(ours, Answer::Error { .. })
+        || matches!(ours, Answer::Error { kind: Some(ErrorKind::Pool), .. });
+    let fails_further_on = matches!(upstream, Answer::Error { .. }) && has_searched;
     if has_distinct_of_several(case) && we_keep_to(Kind::Distinct) {
         let is_wrong = fits(upstream).is_some_and(|allocations| !keeps_to(case, allocations, Kind::Distinct));
         if is_wrong || one_is_barred || fails_further_on {

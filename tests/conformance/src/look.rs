@@ -15,10 +15,13 @@ pub(crate) fn devices_of(claim: &Value) -> &Value {
     &claim["spec"]["devices"]
 }
 
-/// The slice of the newest generation that has the device of a result, and the device's position in it.
+/// The slice of the newest generation that has the device of a result, and the device's position in it. Slices of
+/// another node may have devices of the same names.
 pub(crate) fn find<'a>(case: &'a Case, result: &Value) -> Option<(&'a Value, usize)> {
     let of_pool = case.slices.iter().filter(|slice| {
-        slice["spec"]["driver"] == result["driver"] && slice["spec"]["pool"]["name"] == result["pool"]
+        let spec = &slice["spec"];
+        let is_here = spec["nodeName"].is_null() || spec["nodeName"] == case.node["metadata"]["name"];
+        is_here && spec["driver"] == result["driver"] && spec["pool"]["name"] == result["pool"]
     });
     let found = of_pool.filter_map(|slice| {
         let at = list(&slice["spec"]["devices"]).position(|device| device["name"] == result["device"])?;

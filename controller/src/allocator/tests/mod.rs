@@ -1,6 +1,7 @@
 //! Cases with names, and random ones.
 
 mod cases;
+mod crowded;
 mod difference;
 mod plain;
 mod random;
