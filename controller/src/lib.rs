@@ -4,6 +4,7 @@ pub mod allocate;
 pub mod allocator;
 pub mod arguments;
 pub mod cel;
+pub mod cluster;
 pub mod model;
 pub mod uninstall;
 pub mod webhook;
