@@ -313,7 +313,7 @@ async fn together(scene: &Scene) {
     let labels = [("device_class", class.as_str()), ("reason", "together")];
     scene.controller.until_value("dra_pending_claims", &labels, Some(2.0)).await;
     let explained = scene.explain(&["pod", "together"]).await;
-    assert_eq!(explained["blocker"], "together", "{explained:#}");
+    assert_eq!(explained["reason"], "together", "{explained:#}");
     scene.gone("together").await;
     scene.wants("together", &class, json!({"count": 1})).await;
     scene.pod("together-again", &["together-other"], json!({})).await;

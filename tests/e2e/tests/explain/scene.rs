@@ -176,7 +176,7 @@ impl Scene {
         let (of_claim, of_pod) = (told("ResourceClaim").await, told("Pod").await);
         assert_eq!(of_claim, of_pod, "{claim}");
         let explained = self.explain(&["claim", claim]).await;
-        assert_eq!(explained["blocker"], reason, "{claim}: {explained:#}");
+        assert_eq!(explained["reason"], reason, "{claim}: {explained:#}");
         of_claim.into_iter().next_back().unwrap()
     }
 
