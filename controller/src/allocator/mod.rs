@@ -68,6 +68,7 @@ pub use features::{Features, NAMES as FEATURE_NAMES};
 #[cfg(feature = "planted-bugs")]
 pub use planted::{Planted, be_impatient, plant};
 pub use reasons::{Check, Reason, Reasons};
+pub use selectors::class_selects;
 
 use field::Field;
 use problem::{Given, Problem};
