@@ -41,6 +41,7 @@ mod constraint;
 mod error;
 mod features;
 mod field;
+mod inspect;
 mod islands;
 mod planted;
 mod problem;
@@ -65,6 +66,7 @@ use crate::model::object::{Claim, Class, Node};
 pub use allocated::{Allocated, InPool};
 pub use error::{AllocationError, SelectorOwner};
 pub use features::{Features, NAMES as FEATURE_NAMES};
+pub use inspect::{Inspected, InspectedDevice, Inspection, Obstacle};
 #[cfg(feature = "planted-bugs")]
 pub use planted::{Planted, be_impatient, plant};
 pub use reasons::{Check, Reason, Reasons};

@@ -17,6 +17,7 @@ use dra_driver::quantity::Quantity;
 use self::value::{Fatal, Fault, Value};
 use crate::model::attribute::{AttributeValue, QualifiedName};
 
+mod anatomy;
 mod cache;
 mod check;
 mod cost;
@@ -33,7 +34,9 @@ mod syntax;
 mod tests;
 mod types;
 mod value;
+mod written;
 
+pub use anatomy::{Anatomy, FalsePart};
 pub use cache::{Answer, Cache, Expression};
 pub use cost::LIMIT as COST_LIMIT;
 
