@@ -87,6 +87,12 @@ pub struct CompileError {
 const LONGEST_ERROR: usize = 1_000;
 
 impl CompileError {
+    /// What is wrong.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     fn new(message: impl Into<String>) -> Self {
         Self { message: shortened(message.into()) }
     }

@@ -6,9 +6,18 @@
 //!                      └──▶ Remedy ──apply──▶ a copy of the cluster in which the allocator finds devices
 //! ```
 
+mod apply;
 mod blocker;
+mod edits;
 mod finding;
+mod look;
+mod nearest;
+mod query;
 mod remedy;
+mod rules;
+mod search;
+mod survey;
+mod trial;
 
 use std::sync::Arc;
 
