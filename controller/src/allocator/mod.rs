@@ -77,7 +77,7 @@ use search::Found;
 use selectors::Selectors;
 
 /// How many devices a claim can hold.
-const MAX_RESULTS: usize = 32;
+pub const MAX_RESULTS: usize = 32;
 
 /// DeviceClasses by name.
 #[derive(Debug, Clone, Default)]

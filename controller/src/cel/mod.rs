@@ -39,6 +39,7 @@ mod written;
 pub use anatomy::{Anatomy, FalsePart};
 pub use cache::{Answer, Cache, Expression};
 pub use cost::LIMIT as COST_LIMIT;
+pub use written::quoted;
 
 /// What expressions mean.
 ///

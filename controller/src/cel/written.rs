@@ -32,8 +32,9 @@ pub(super) fn at(of: &IdedExpr, within: Binding) -> Option<String> {
     Some(out)
 }
 
-/// A text, in quotes.
-pub(super) fn quoted(text: &str) -> String {
+/// A text as an expression has it, in quotes.
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let mut out = String::from("'");
     for character in text.chars() {
         match character {

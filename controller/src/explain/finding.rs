@@ -52,8 +52,9 @@ pub enum What {
         number: usize,
         /// How many selectors there are.
         of: usize,
-        /// Which parts of it are false, and the values that make them so.
-        parts: Vec<Arc<str>>,
+        /// Which parts of it are false, and the values that make them so: each with the number of its devices, those
+        /// with most devices first.
+        parts: Vec<(Arc<str>, usize)>,
     },
     /// Nothing can be made of a selector, a request or a constraint.
     Error {
@@ -114,6 +115,13 @@ pub enum What {
         most: usize,
         /// How many can be had there.
         free: usize,
+    },
+    /// More devices are asked for than a claim can hold.
+    TooMany {
+        /// How many are asked for.
+        wanted: usize,
+        /// How many a claim can hold.
+        most: usize,
     },
     /// A pool's slices are not all there.
     PoolIncomplete {

@@ -10,7 +10,9 @@ use super::finding::{Finding, Held, What};
 use super::query::{Ask, Query};
 use super::rules::taint_text;
 use super::survey::{Group, Outcome};
-use crate::allocator::{AllocationError, Inspected, InspectedDevice, Inspection, Obstacle, SelectorOwner};
+use crate::allocator::{
+    AllocationError, Inspected, InspectedDevice, Inspection, MAX_RESULTS, Obstacle, SelectorOwner,
+};
 use crate::cel::{self, Anatomy};
 use crate::cluster::{Holder, Name};
 use crate::model::attribute::{AttributeValue, QualifiedName};
@@ -24,6 +26,8 @@ const MOST: usize = 64;
 const GROUPS: usize = 512;
 /// How many claims are named.
 const NAMED: usize = 20;
+/// How many ways in which a selector is false are kept.
+const PARTS: usize = 16;
 /// How many values of a constraint's attribute are shown.
 const VALUES: usize = 8;
 
@@ -325,7 +329,7 @@ impl Findings {
             AllocationError::InvalidPool { pool, reason, .. } => {
                 What::PoolInvalid { pool: pool.as_str().into(), problem: reason.as_str().into() }
             }
-            AllocationError::TooMany { count, .. } => What::TooFew { wanted: *count, most: 32, free: 32 },
+            AllocationError::TooMany { count, .. } => What::TooMany { wanted: *count, most: MAX_RESULTS },
             _ => What::Error { message: error_text(error).into() },
         };
         self.add(group, None, reason, what, 0, &nobody);
@@ -344,24 +348,38 @@ impl Findings {
         // How many are there differs from node to node: the node that has most is told of.
         let in_key = match &what {
             What::TooFew { wanted, .. } => What::TooFew { wanted: *wanted, most: 0, free: 0 },
+            What::Selector { class, number, of, .. } => {
+                What::Selector { class: class.clone(), number: *number, of: *of, parts: Vec::new() }
+            }
             other => other.clone(),
         };
         let request = ask.map(|ask| Arc::clone(&ask.name)).unwrap_or_default();
-        let key = (ask.map(|ask| ask.number), request, in_key);
+        let key = (ask.map(|ask| ask.number), request, in_key.clone());
         let index = match self.by_key.get(&key) {
             Some(index) => *index,
             None if self.found.len() >= MOST => return,
             None => {
-                self.found.push(Found::new(reason, ask, what.clone()));
+                self.found.push(Found::new(reason, ask, in_key));
                 self.by_key.insert(key, self.found.len() - 1);
                 self.found.len() - 1
             }
         };
         let Found { finding, holders: known, last } = &mut self.found[index];
-        if let (What::TooFew { most, free, .. }, What::TooFew { most: more, free: freer, .. }) =
-            (&mut finding.what, &what)
-        {
-            (*most, *free) = (*most, *free).max((*more, *freer));
+        match (&mut finding.what, what) {
+            (What::TooFew { most, free, .. }, What::TooFew { most: more, free: freer, .. }) => {
+                (*most, *free) = (*most, *free).max((more, freer));
+            }
+            (What::Selector { parts: known, .. }, What::Selector { parts, .. }) => {
+                for (part, _) in parts {
+                    let devices = devices * group.nodes.len();
+                    match known.iter().position(|(other, _)| *other == part) {
+                        Some(other) => known[other].1 += devices,
+                        None if known.len() < PARTS => known.push((part, devices)),
+                        None => {}
+                    }
+                }
+            }
+            _ => {}
         }
         finding.devices += devices * group.nodes.len();
         let first = &group.node().metadata.name;
@@ -379,6 +397,7 @@ impl Findings {
             let held = held(found.holders, namespace);
             match &mut finding.what {
                 What::InUse(known) => *known = held,
+                What::Selector { parts, .. } => parts.sort_by(|one, other| other.1.cmp(&one.1)),
                 What::Counter { held: known, .. } | What::Capacity { held: known, .. } => *known = held,
                 _ => {}
             }
@@ -457,7 +476,8 @@ fn selector(
 ) -> What {
     let anatomy = of.get(index).and_then(|selector| selectors.anatomy(query, selector));
     let parts = anatomy.map(|anatomy| seen(&one.pool, &one.device, |device| anatomy.false_parts(device)));
-    let parts = parts.unwrap_or_default().into_iter().map(|part| part.says.into()).collect();
+    let says: Vec<String> = parts.unwrap_or_default().into_iter().map(|part| part.says).collect();
+    let parts = if says.is_empty() { Vec::new() } else { vec![(says.join(" and ").into(), 1)] };
     What::Selector { class, number: index + 1, of: of.len(), parts }
 }
 
