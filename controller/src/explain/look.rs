@@ -1,0 +1,589 @@
+//! What is in the way on each kind of node, counted for all devices and nodes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use dra_driver::quantity::Quantity;
+
+use super::blocker::Blocker;
+use super::finding::{Finding, Held, What};
+use super::query::{Ask, Query};
+use super::rules::taint_text;
+use super::survey::{Group, Outcome};
+use crate::allocator::{
+    AllocationError, Inspected, InspectedDevice, Inspection, MAX_RESULTS, Obstacle, SelectorOwner,
+};
+use crate::cel::{self, Anatomy};
+use crate::cluster::{Holder, Name};
+use crate::model::attribute::{AttributeValue, QualifiedName};
+use crate::model::intern::Device;
+use crate::model::object::{Node, Selector};
+use crate::model::pool::{PoolId, View};
+
+/// How many different findings are kept.
+const MOST: usize = 64;
+/// How many kinds of nodes are looked at in full.
+const GROUPS: usize = 512;
+/// How many claims are named.
+const NAMED: usize = 20;
+/// How many ways in which a selector is false are kept.
+const PARTS: usize = 16;
+/// How many values of a constraint's attribute are shown.
+const VALUES: usize = 8;
+
+/// What is in the way on nodes, as it is found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    found: Vec<Found>,
+    by_key: HashMap<(Option<usize>, Arc<str>, What), usize>,
+}
+
+#[derive(Debug)]
+struct Found {
+    finding: Finding,
+    holders: BTreeSet<Name>,
+    /// The first node of the group that was counted last.
+    last: Option<Arc<str>>,
+}
+
+/// Selectors taken apart, by their texts.
+#[derive(Debug, Default)]
+pub(super) struct Selectors {
+    known: HashMap<Arc<str>, Option<Arc<Anatomy>>>,
+}
+
+impl Selectors {
+    pub(super) fn anatomy(&mut self, query: &Query<'_>, selector: &Selector) -> Option<Arc<Anatomy>> {
+        let text = &selector.cel.as_ref()?.expression;
+        let known = self.known.entry(Arc::clone(text));
+        known.or_insert_with(|| Anatomy::of(query.environment(), text).ok().map(Arc::new)).clone()
+    }
+}
+
+/// A device as selectors see it.
+pub(super) fn seen<T>(pool: &PoolId, device: &Device, see: impl FnOnce(&cel::Device<'_>) -> T) -> T {
+    see(&cel::Device {
+        driver: &pool.driver,
+        allow_multiple_allocations: device.shape.allow_multiple_allocations,
+        attributes: &device.attributes(),
+        capacity: &device.shape.amounts,
+    })
+}
+
+/// What is in the way on these nodes.
+pub(super) fn look(query: &Query<'_>, groups: &[&Group]) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    let mut selectors = Selectors::default();
+    let asks = query.asks();
+    for group in groups.iter().filter(|group| !group.fits()).take(GROUPS) {
+        if query.cancel.is_set() {
+            break;
+        }
+        if let Outcome::Error(error) = &group.outcome {
+            findings.error(query, group, error);
+        }
+        if let Ok(inspection) =
+            query.cluster.allocator(query.cache).inspect(Some(group.node()), &query.open, query.cancel)
+        {
+            findings.node(query, group, &asks, &inspection, &mut selectors);
+        }
+    }
+    findings.finished(&query.namespace())
+}
+
+/// Whether a request does not find enough devices by itself.
+pub(super) fn is_short(asks: &[&Inspected]) -> bool {
+    asks.iter().all(|ask| free(ask) < ask.wanted || ask.wanted == 0)
+}
+
+/// How many devices an ask could have.
+pub(super) fn free(ask: &Inspected) -> usize {
+    ask.devices.iter().filter(|device| device.obstacles.is_empty()).count()
+}
+
+/// Whether an obstacle is what others have of a device, instead of what the device is.
+pub(super) fn is_of_others(obstacle: &Obstacle) -> bool {
+    match obstacle {
+        Obstacle::InUse | Obstacle::Counter { .. } => true,
+        Obstacle::Capacity { wanted, there, .. } => wanted <= there,
+        _ => false,
+    }
+}
+
+/// The asks of an inspection, by requests.
+pub(super) fn by_request(inspection: &Inspection) -> Vec<Vec<&Inspected>> {
+    let mut requests: Vec<Vec<&Inspected>> = Vec::new();
+    for ask in &inspection.asks {
+        match requests.last_mut() {
+            Some(last) if (last[0].claim, last[0].number) == (ask.claim, ask.number) => last.push(ask),
+            _ => requests.push(vec![ask]),
+        }
+    }
+    requests
+}
+
+impl Findings {
+    fn node(
+        &mut self,
+        query: &Query<'_>,
+        group: &Group,
+        asks: &[Ask<'_>],
+        inspection: &Inspection,
+        selectors: &mut Selectors,
+    ) {
+        for (pool, problem) in &inspection.unusable {
+            let what = match problem {
+                None => incomplete(query, pool),
+                Some(problem) => {
+                    What::PoolInvalid { pool: pool.to_string().into(), problem: problem.as_str().into() }
+                }
+            };
+            let reason = if problem.is_some() { Blocker::PoolInvalid } else { Blocker::PoolIncomplete };
+            self.add(group, None, reason, what, 0, &nobody);
+        }
+        let has_devices = inspection.asks.iter().any(|ask| !ask.devices.is_empty());
+        if !has_devices {
+            if inspection.unusable.is_empty() {
+                self.add(group, None, Blocker::NoDevices, What::NoDevices, 0, &nobody);
+            }
+            return;
+        }
+        let requests = by_request(inspection);
+        let mut has_short = false;
+        for request in requests.iter().filter(|request| is_short(request)) {
+            has_short = true;
+            for inspected in request {
+                let ask = asks.iter().find(|ask| {
+                    ask.number == inspected.claim
+                        && ask.request == inspected.number
+                        && ask.name == inspected.request
+                });
+                if let Some(ask) = ask {
+                    self.short(query, group, ask, inspected, selectors);
+                }
+            }
+        }
+        if !has_short && !group.fits() {
+            self.together(query, group, asks, inspection, requests.len());
+        }
+    }
+
+    /// An ask that does not find enough devices.
+    fn short(
+        &mut self,
+        query: &Query<'_>,
+        group: &Group,
+        ask: &Ask<'_>,
+        inspected: &Inspected,
+        selectors: &mut Selectors,
+    ) {
+        let matching = inspected.devices.iter().filter(|device| device.obstacles.iter().all(is_of_others));
+        let (most, free) = (matching.count(), free(inspected));
+        if inspected.wanted > most && most > 0 && !inspected.is_all {
+            let what = What::TooFew { wanted: inspected.wanted, most, free };
+            self.add(group, Some(ask), Blocker::TooFewDevices, what, 0, &nobody);
+        }
+        let mut in_use = BTreeSet::new();
+        let mut used = 0;
+        for one in &inspected.devices {
+            match one.obstacles.first() {
+                None => {}
+                Some(Obstacle::InUse) => {
+                    used += 1;
+                    in_use.insert(one.device.shape.number);
+                }
+                Some(obstacle) => self.obstacle(query, group, ask, one, obstacle, selectors),
+            }
+        }
+        if used > 0 {
+            let is_one = |device: &Device| in_use.contains(&device.shape.number);
+            let holders = || holders(query, group, is_one);
+            self.add(group, Some(ask), Blocker::InUse, What::InUse(Held::default()), used, &holders);
+        }
+    }
+
+    fn obstacle(
+        &mut self,
+        query: &Query<'_>,
+        group: &Group,
+        ask: &Ask<'_>,
+        one: &InspectedDevice,
+        obstacle: &Obstacle,
+        selectors: &mut Selectors,
+    ) {
+        let shape = one.device.shape.number;
+        let (reason, what) = match obstacle {
+            Obstacle::Feature(feature) => {
+                let why = format!(
+                    "need the feature {feature}, which this cluster's scheduler does not have; upgrade to \
+                     Kubernetes 1.36 or later"
+                );
+                (Blocker::SelectorError, What::Unusable { why: why.into() })
+            }
+            Obstacle::ClassSelector(index) => {
+                let class = query.cluster.classes().get(&ask.ask.device_class_name);
+                let of = class.map_or(&[][..], |class| &class.spec.selectors);
+                let class = Some(Arc::clone(&ask.ask.device_class_name));
+                (Blocker::ClassSelector, selector(query, selectors, class, of, *index, one))
+            }
+            Obstacle::RequestSelector(index) => {
+                let of = &ask.ask.selectors;
+                (Blocker::RequestSelector, selector(query, selectors, None, of, *index, one))
+            }
+            Obstacle::Error(error) => (blocker_of(error), What::Error { message: error_text(error).into() }),
+            Obstacle::OtherNodes => {
+                (Blocker::NoDevices, What::Unusable { why: "are for other nodes".into() })
+            }
+            Obstacle::CapacityPolicy { name, wanted, there } => {
+                let there = there.as_ref().map(text);
+                let (capacity, wanted) = (Arc::clone(name), text(wanted));
+                let held = Held::default();
+                (Blocker::Capacity, What::Capacity { capacity, wanted, there, left: None, held })
+            }
+            Obstacle::Capacity { name, wanted, there, taken } => {
+                let is_taken = !taken.is_zero();
+                let what = What::Capacity {
+                    capacity: Arc::clone(name),
+                    wanted: text(wanted),
+                    there: Some(text(there)),
+                    left: is_taken.then(|| text(&there.sub(taken))),
+                    held: Held::default(),
+                };
+                (Blocker::Capacity, what)
+            }
+            Obstacle::Taints(taints) => {
+                for taint in taints {
+                    let taint = taint_text(&taint.key, &taint.value, &taint.effect).into();
+                    self.add(group, Some(ask), Blocker::DeviceTaint, What::Taint { taint }, 1, &nobody);
+                }
+                return;
+            }
+            Obstacle::Counter { set, name, wanted, left } => {
+                let what = What::Counter {
+                    counter: Arc::clone(name),
+                    set: Arc::clone(set),
+                    short: text(&wanted.sub(left)),
+                    needed: text(wanted),
+                    held: Held::default(),
+                };
+                (Blocker::Counters, what)
+            }
+            Obstacle::Constraint(index) => {
+                let what = constraint(ask, *index, std::iter::empty());
+                (Blocker::Constraint, what)
+            }
+            Obstacle::InUse => return,
+        };
+        let has_it = |device: &Device| match obstacle {
+            Obstacle::Capacity { .. } => device.shape.number == shape,
+            Obstacle::Counter { set, .. } => device.shape.counters.iter().any(|taken| taken.set == *set),
+            _ => false,
+        };
+        self.add(group, Some(ask), reason, what, 1, &|| match obstacle {
+            Obstacle::Capacity { .. } | Obstacle::Counter { .. } => holders(query, group, has_it),
+            _ => nobody(),
+        });
+    }
+
+    /// Requests that each find enough devices by themselves.
+    fn together(
+        &mut self,
+        query: &Query<'_>,
+        group: &Group,
+        asks: &[Ask<'_>],
+        inspection: &Inspection,
+        requests: usize,
+    ) {
+        let constrained = asks.iter().filter(|ask| !ask.claim.spec.devices.constraints.is_empty());
+        let constrained: Vec<&Ask<'_>> = constrained.collect();
+        if !constrained.is_empty() && fits_without_constraints(query, group.node()) {
+            let mut told = BTreeSet::new();
+            for ask in constrained {
+                for index in 0..ask.claim.spec.devices.constraints.len() {
+                    if !told.insert((ask.number, index)) {
+                        continue;
+                    }
+                    let free = inspection.asks.iter().filter(|one| one.claim == ask.number);
+                    let free = free.flat_map(|one| &one.devices).filter(|one| one.obstacles.is_empty());
+                    let what = constraint(ask, index, free);
+                    self.add(group, Some(ask), Blocker::Constraint, what, 0, &nobody);
+                }
+            }
+            return;
+        }
+        self.add(group, None, Blocker::Together, What::Together { requests }, 0, &nobody);
+    }
+
+    fn error(&mut self, query: &Query<'_>, group: &Group, error: &AllocationError) {
+        let reason = blocker_of(error);
+        let what = match error {
+            // The pools are told of one by one.
+            AllocationError::InvalidPools(_) | AllocationError::Cancelled => return,
+            AllocationError::IncompletePool { pool, .. } => {
+                let pools = query.cluster.inventory().pools();
+                match pools.map(|known| &known.id).find(|id| id.to_string() == *pool) {
+                    Some(id) => incomplete(query, id),
+                    None => What::Error { message: error_text(error).into() },
+                }
+            }
+            AllocationError::InvalidPool { pool, reason, .. } => {
+                What::PoolInvalid { pool: pool.as_str().into(), problem: reason.as_str().into() }
+            }
+            AllocationError::TooMany { count, .. } => What::TooMany { wanted: *count, most: MAX_RESULTS },
+            _ => What::Error { message: error_text(error).into() },
+        };
+        self.add(group, None, reason, what, 0, &nobody);
+    }
+
+    /// Adds what is true of so many devices on each node of a group. Who has them is asked once for a group.
+    fn add(
+        &mut self,
+        group: &Group,
+        ask: Option<&Ask<'_>>,
+        reason: Blocker,
+        what: What,
+        devices: usize,
+        holders: &dyn Fn() -> BTreeSet<Name>,
+    ) {
+        // How many are there differs from node to node: the node that has most is told of.
+        let in_key = match &what {
+            What::TooFew { wanted, .. } => What::TooFew { wanted: *wanted, most: 0, free: 0 },
+            What::Selector { class, number, of, .. } => {
+                What::Selector { class: class.clone(), number: *number, of: *of, parts: Vec::new() }
+            }
+            other => other.clone(),
+        };
+        let request = ask.map(|ask| Arc::clone(&ask.name)).unwrap_or_default();
+        let key = (ask.map(|ask| ask.number), request, in_key.clone());
+        let index = match self.by_key.get(&key) {
+            Some(index) => *index,
+            None if self.found.len() >= MOST => return,
+            None => {
+                self.found.push(Found::new(reason, ask, in_key));
+                self.by_key.insert(key, self.found.len() - 1);
+                self.found.len() - 1
+            }
+        };
+        let Found { finding, holders: known, last } = &mut self.found[index];
+        match (&mut finding.what, what) {
+            (What::TooFew { most, free, .. }, What::TooFew { most: more, free: freer, .. }) => {
+                (*most, *free) = (*most, *free).max((more, freer));
+            }
+            (What::Selector { parts: known, .. }, What::Selector { parts, .. }) => {
+                for (part, _) in parts {
+                    let devices = devices * group.nodes.len();
+                    match known.iter().position(|(other, _)| *other == part) {
+                        Some(other) => known[other].1 += devices,
+                        None if known.len() < PARTS => known.push((part, devices)),
+                        None => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        finding.devices += devices * group.nodes.len();
+        let first = &group.node().metadata.name;
+        if last.as_ref() != Some(first) {
+            *last = Some(Arc::clone(first));
+            finding.nodes += group.nodes.len();
+            finding.node.get_or_insert_with(|| Arc::clone(first));
+            known.extend(holders());
+        }
+    }
+
+    fn finished(self, namespace: &str) -> Vec<Finding> {
+        let finished = |found: Found| {
+            let mut finding = found.finding;
+            let held = held(found.holders, namespace);
+            match &mut finding.what {
+                What::InUse(known) => *known = held,
+                What::Selector { parts, .. } => parts.sort_by(|one, other| other.1.cmp(&one.1)),
+                What::Counter { held: known, .. } | What::Capacity { held: known, .. } => *known = held,
+                _ => {}
+            }
+            finding
+        };
+        self.found.into_iter().map(finished).collect()
+    }
+}
+
+impl Found {
+    fn new(reason: Blocker, ask: Option<&Ask<'_>>, what: What) -> Self {
+        let finding = Finding {
+            reason,
+            claim: ask.map(Ask::claim_name),
+            request: ask.map(|ask| Arc::clone(&ask.name)),
+            what,
+            devices: 0,
+            nodes: 0,
+            node: None,
+        };
+        Self { finding, holders: BTreeSet::new(), last: None }
+    }
+}
+
+/// The claims of the namespace are named first.
+fn held(holders: BTreeSet<Name>, namespace: &str) -> Held {
+    let all = holders.len();
+    let (own, others): (Vec<Name>, Vec<Name>) =
+        holders.into_iter().partition(|name| *name.namespace == *namespace);
+    let by: BTreeSet<Name> = own.into_iter().chain(others).take(NAMED).collect();
+    Held { others: all - by.len(), by }
+}
+
+/// Nobody.
+fn nobody() -> BTreeSet<Name> {
+    BTreeSet::new()
+}
+
+/// The claims that have devices of a kind on the nodes of a group.
+fn holders(query: &Query<'_>, group: &Group, is_one: impl Fn(&Device) -> bool) -> BTreeSet<Name> {
+    group.nodes.iter().flat_map(|node| holders_on(query, node, &is_one)).collect()
+}
+
+/// The claims that have devices of a kind on a node, less those that only look after them.
+pub(super) fn holders_on(query: &Query<'_>, node: &Node, is_one: &dyn Fn(&Device) -> bool) -> BTreeSet<Name> {
+    let mut holders = BTreeSet::new();
+    let Ok(views) = query.cluster.inventory().views(Some(node), query.cluster.features.partitionable_devices)
+    else {
+        return holders;
+    };
+    for (pool, view) in views {
+        let View::Usable(usable) = view else { continue };
+        let known: HashMap<&Arc<str>, &[Holder]> = query.cluster.holdings().of_pool(&pool.id).collect();
+        if known.is_empty() {
+            continue;
+        }
+        for device in usable.slices.iter().chain(&usable.others).flat_map(|slice| &slice.devices) {
+            if let Some(of) = known.get(&device.name)
+                && is_one(device)
+            {
+                let of = of.iter().filter(|holder| !holder.admin_access);
+                holders.extend(of.map(|holder| holder.claim.clone()));
+            }
+        }
+    }
+    holders
+}
+
+fn selector(
+    query: &Query<'_>,
+    selectors: &mut Selectors,
+    class: Option<Arc<str>>,
+    of: &[Selector],
+    index: usize,
+    one: &InspectedDevice,
+) -> What {
+    let anatomy = of.get(index).and_then(|selector| selectors.anatomy(query, selector));
+    let parts = anatomy.map(|anatomy| seen(&one.pool, &one.device, |device| anatomy.false_parts(device)));
+    let says: Vec<String> = parts.unwrap_or_default().into_iter().map(|part| part.says).collect();
+    let parts = if says.is_empty() { Vec::new() } else { vec![(says.join(" and ").into(), 1)] };
+    What::Selector { class, number: index + 1, of: of.len(), parts }
+}
+
+/// What a constraint compares, and the values of the devices that could be had.
+fn constraint<'d>(ask: &Ask<'_>, index: usize, devices: impl Iterator<Item = &'d InspectedDevice>) -> What {
+    let of = ask.claim.spec.devices.constraints.get(index);
+    let (rule, attribute) = match of.map(|of| (&of.match_attribute, &of.distinct_attribute)) {
+        Some((Some(attribute), _)) => ("matchAttribute", Arc::clone(attribute)),
+        Some((None, Some(attribute))) => ("distinctAttribute", Arc::clone(attribute)),
+        _ => ("constraint", Arc::default()),
+    };
+    let mut values: Vec<(Option<Arc<str>>, usize)> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for one in devices.filter(|one| seen.insert((one.pool.clone(), Arc::clone(&one.device.name)))) {
+        let value = one.device.attribute(&QualifiedName::resolve(&attribute, &one.pool.driver));
+        let value = value.map(|value| value_text(&value));
+        match values.iter().position(|(known, _)| *known == value) {
+            Some(known) => values[known].1 += 1,
+            None if values.len() < VALUES => values.push((value, 1)),
+            None => {}
+        }
+    }
+    values.sort();
+    What::Constraint { rule: rule.into(), attribute, values }
+}
+
+fn value_text(value: &AttributeValue) -> Arc<str> {
+    let joined = |texts: Vec<String>| texts.join(", ").into();
+    match value {
+        AttributeValue::Int(value) => value.to_string().into(),
+        AttributeValue::Bool(value) => value.to_string().into(),
+        AttributeValue::String(text) => Arc::clone(text),
+        AttributeValue::Version(version) => version.to_string().into(),
+        AttributeValue::Ints(values) => joined(values.iter().map(ToString::to_string).collect()),
+        AttributeValue::Bools(values) => joined(values.iter().map(ToString::to_string).collect()),
+        AttributeValue::Strings(values) => joined(values.iter().map(ToString::to_string).collect()),
+        AttributeValue::Versions(values) => joined(values.iter().map(ToString::to_string).collect()),
+        AttributeValue::Unreadable(why) => Arc::clone(why),
+    }
+}
+
+fn fits_without_constraints(query: &Query<'_>, node: &Node) -> bool {
+    let without = query.open.iter().map(|claim| {
+        let mut claim = (*claim).clone();
+        Arc::make_mut(&mut claim.spec).devices.constraints.clear();
+        claim
+    });
+    let without: Vec<_> = without.collect();
+    let claims: Vec<_> = without.iter().collect();
+    let found = query.cluster.allocator(query.cache).fits(Some(node), &claims, query.cancel);
+    matches!(found, Ok(Some(_)))
+}
+
+fn incomplete(query: &Query<'_>, pool: &PoolId) -> What {
+    let known = query.cluster.inventory().pool(pool);
+    let newest = known.map(|pool| pool.slices().filter(|slice| slice.generation == pool.generation()));
+    let newest: Vec<_> = newest.into_iter().flatten().collect();
+    let of = newest.first().map_or(0, |slice| slice.count);
+    What::PoolIncomplete { pool: pool.to_string().into(), there: newest.len(), of }
+}
+
+/// What kind of thing an error is.
+pub(super) fn blocker_of(error: &AllocationError) -> Blocker {
+    match error {
+        AllocationError::NoClass { .. } => Blocker::ClassMissing,
+        AllocationError::ConstraintBars { .. } => Blocker::Constraint,
+        AllocationError::TooMany { .. } | AllocationError::AlwaysTooMany { .. } => Blocker::TooFewDevices,
+        AllocationError::IncompletePool { .. } => Blocker::PoolIncomplete,
+        AllocationError::InvalidPool { .. }
+        | AllocationError::InvalidPools(_)
+        | AllocationError::SliceNodes(_)
+        | AllocationError::DeviceNodes { .. }
+        | AllocationError::Terms { .. } => Blocker::PoolInvalid,
+        AllocationError::Cancelled => Blocker::NoAnswer,
+        AllocationError::Compile { .. }
+        | AllocationError::Evaluate { .. }
+        | AllocationError::NoFeature { .. }
+        | AllocationError::Request { .. }
+        | AllocationError::UnknownConstraint { .. } => Blocker::SelectorError,
+    }
+}
+
+/// An error for people, who count selectors from one.
+fn error_text(error: &AllocationError) -> String {
+    let of = |owner: &SelectorOwner, index: &usize| {
+        let number = index + 1;
+        match owner {
+            SelectorOwner::Class(class) => format!("selector {number} of DeviceClass {class}"),
+            SelectorOwner::Request { request, .. } => format!("selector {number} of request {request}"),
+        }
+    };
+    match error {
+        AllocationError::Compile { owner, index, source } => {
+            format!("{} does not compile: {}", of(owner, index), source.message())
+        }
+        AllocationError::Evaluate { owner, index, device, source } => {
+            format!("{} has no answer for device {device}: {source}", of(owner, index))
+        }
+        AllocationError::NoFeature { request, what, .. } => format!(
+            "{what} of request {request} is something that this cluster's scheduler does not know; upgrade to \
+             Kubernetes 1.36 or later"
+        ),
+        other => other.to_string(),
+    }
+}
+
+fn text(quantity: &Quantity) -> Arc<str> {
+    quantity.to_string().into()
+}
