@@ -78,7 +78,7 @@ fn scene() -> Value {
     let claim = |number: u32, owner: &str| {
         format!("dra_device_claim_info{{{}, owner_namespace=\"{owner}\", owner_pod=\"p\"}}", device(number))
     };
-    let use_of = |number: u32| format!("dra_device_utilization_ratio{{{}}}", device(number));
+    let use_of = |number: u32| format!("dra_device_busy_ratio{{{}}}", device(number));
     json!([
         {"series": "dra_node_vcpus{driver=\"d\", node=\"n1\"}", "values": "224x144"},
         {"series": "dra_node_gpus{driver=\"d\", node=\"n1\", state=\"usable\"}", "values": "8x144"},
