@@ -33,8 +33,8 @@ fn prometheus_takes_the_rules_and_the_scrape_configuration() {
 
 #[test]
 fn alerts_fire_when_they_should_and_not_when_they_should_not() {
-    let files =
-        ["plugin.yaml", "gpus.yaml", "versions.yaml", "webhook.yaml"].map(|name| rule_tests().join(name));
+    let files = ["plugin", "gpus", "versions", "webhook", "claims", "controller"]
+        .map(|name| rule_tests().join(format!("{name}.yaml")));
     promtool(&["test", "rules"], &files);
     let mut tried: BTreeMap<String, [usize; 2]> = BTreeMap::new();
     for file in files {
