@@ -54,7 +54,7 @@ fn the_controller_writes_events_and_its_lease_and_what_it_translates() {
     let lease =
         [json!([["leases"], ["dra-driver-controller"], ["update"]]), json!([["leases"], null, ["create"]])];
     let events = json!([["events"], null, ["create", "patch"]]);
-    assert_eq!(writes(&off), [&[events.clone()], &lease[..]].concat());
+    assert_eq!(writes(&off), [std::slice::from_ref(&events), &lease[..]].concat());
     let translation = part("controller", &[]);
     let translated = [
         json!([["deviceclasses"], null, ["create", "update", "delete"]]),

@@ -203,7 +203,8 @@ fn controllers() -> Value {
 
 #[test]
 fn what_two_controllers_export_counts_once() {
-    type Samples<'a> = &'a [(&'a str, f64)];
+    /// Labels and the value.
+    type Sample<'a> = (&'a str, f64);
     let one = |value: f64| vec![("{}", value)];
     // Nine tenths take up to a second. Prometheus spreads what is in a bucket evenly over it.
     let (half, most) = (50.0 / 90.0, 1.0 + 9.0 * 0.9);
@@ -215,13 +216,13 @@ fn what_two_controllers_export_counts_once() {
     };
     let places = [("n1", "gpu.d"), ("n1", "alias"), ("n2", "gpu.d"), ("n2", "alias")];
     let places = places.map(|(node, class)| pool(node, class));
-    let pools = |first: f64, second: f64| -> Vec<(&str, f64)> {
+    let pools = |first: f64, second: f64| -> Vec<Sample<'_>> {
         places.iter().map(String::as_str).zip([first, first, second, second]).collect()
     };
     let memory = |first: f64, second: f64| {
         vec![("{node=\"n1\", pool=\"n1/gpu\"}", first), ("{node=\"n2\", pool=\"n2/gpu\"}", second)]
     };
-    let cases: Vec<(&str, &str, Vec<Vec<(&str, f64)>>)> = vec![
+    let cases: Vec<(&str, &str, Vec<Vec<Sample<'_>>>)> = vec![
         ("claims", "Claims that wait", vec![one(3.0)]),
         ("claims", "Longest wait", vec![one(120.0)]),
         ("claims", "Claims kept by nobody", vec![one(1.0)]),
@@ -268,7 +269,7 @@ fn what_two_controllers_export_counts_once() {
         ("__range", "5m"),
         ("__rate_interval", "5m"),
     ];
-    let expected = |samples: Samples<'_>| -> Vec<Value> {
+    let expected = |samples: &[Sample<'_>]| -> Vec<Value> {
         let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
         samples.iter().map(|(labels, value)| json!({"labels": labels, "value": rounded(*value)})).collect()
     };
