@@ -4,6 +4,8 @@ pub mod allocate;
 pub mod allocator;
 pub mod arguments;
 pub mod cel;
+pub mod cluster;
+pub mod explain;
 pub mod model;
 pub mod uninstall;
 pub mod webhook;

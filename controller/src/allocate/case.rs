@@ -10,8 +10,9 @@ use serde_json::Value;
 use crate::allocator::{Allocated, Classes, Features};
 use crate::model::intern::Interner;
 use crate::model::inventory::Inventory;
-use crate::model::object::{Claim, Class, Node, Slice, or_default, quantities};
+use crate::model::object::{Claim, Class, Node, Slice};
 use crate::model::pool::PoolId;
+use crate::model::written::{or_default, quantities};
 
 /// A case as JSON has it.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -9,9 +9,11 @@ use foldhash::{HashMap, HashSet};
 use crate::model::pool::PoolId;
 
 /// The devices and shares that other claims have.
+///
+/// A copy is cheap: what is taken of a pool is shared by all copies until it changes.
 #[derive(Debug, Clone, Default)]
 pub struct Allocated {
-    pools: HashMap<PoolId, InPool>,
+    pools: HashMap<PoolId, Arc<InPool>>,
 }
 
 /// What other claims have of one pool.
@@ -31,31 +33,59 @@ impl InPool {
     pub fn has(&self, device: &Arc<str>) -> bool {
         self.devices.contains(device) || self.shared.contains(device) || self.capacity.contains_key(device)
     }
+
+    /// A device belongs to a claim.
+    pub fn insert_device(&mut self, device: Arc<str>) {
+        self.devices.insert(device);
+    }
+
+    /// A claim has a share of a device.
+    pub fn insert_share(&mut self, device: Arc<str>) {
+        self.shared.insert(device);
+    }
+
+    /// A claim has so much of a device's capacity.
+    pub fn insert_capacity(&mut self, device: Arc<str>, amounts: BTreeMap<Arc<str>, Quantity>) {
+        let taken = self.capacity.entry(device).or_default();
+        for (name, amount) in amounts {
+            let sum = taken.get(&name).map_or(amount, |before| before.add(&amount));
+            taken.insert(name, sum);
+        }
+    }
 }
 
 impl Allocated {
     /// A device belongs to a claim.
     pub fn insert_device(&mut self, pool: PoolId, device: Arc<str>) {
-        self.pools.entry(pool).or_default().devices.insert(device);
+        self.of(pool).insert_device(device);
     }
 
     /// A claim has a share of a device.
     pub fn insert_share(&mut self, pool: PoolId, device: Arc<str>) {
-        self.pools.entry(pool).or_default().shared.insert(device);
+        self.of(pool).insert_share(device);
     }
 
     /// A claim has so much of a device's capacity.
     pub fn insert_capacity(&mut self, pool: PoolId, device: Arc<str>, amounts: BTreeMap<Arc<str>, Quantity>) {
-        let taken = self.pools.entry(pool).or_default().capacity.entry(device).or_default();
-        for (name, amount) in amounts {
-            let sum = taken.get(&name).map_or(amount, |before| before.add(&amount));
-            taken.insert(name, sum);
+        self.of(pool).insert_capacity(device, amounts);
+    }
+
+    /// All that is taken of a pool, in place of what was taken before.
+    pub fn set_pool(&mut self, pool: PoolId, taken: InPool) {
+        if taken.devices.is_empty() && taken.shared.is_empty() && taken.capacity.is_empty() {
+            self.pools.remove(&pool);
+        } else {
+            self.pools.insert(pool, Arc::new(taken));
         }
     }
 
     /// What is taken of a pool.
     #[must_use]
     pub fn in_pool(&self, pool: &PoolId) -> Option<&InPool> {
-        self.pools.get(pool)
+        self.pools.get(pool).map(|taken| &**taken)
+    }
+
+    fn of(&mut self, pool: PoolId) -> &mut InPool {
+        Arc::make_mut(self.pools.entry(pool).or_default())
     }
 }

@@ -63,6 +63,20 @@ impl Features {
         }
     }
 
+    /// What the scheduler of a Kubernetes release does by default. Before 1.36 it knows neither counters, taints of
+    /// devices, shares nor conditions for binding: these are behind gates that few clusters open.
+    #[must_use]
+    pub fn of_server(major: u32, minor: u32) -> Self {
+        if (major, minor) >= (1, 36) {
+            return Self::default();
+        }
+        Self {
+            admin_access: (major, minor) >= (1, 34),
+            prioritized_list: (major, minor) >= (1, 34),
+            ..Self::none()
+        }
+    }
+
     /// Switches a feature by its name; false where there is none of that name.
     pub fn set(&mut self, name: &str, on: bool) -> bool {
         let feature = match name {

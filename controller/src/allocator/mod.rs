@@ -92,8 +92,25 @@ impl Classes {
         Self(by_name)
     }
 
-    fn get(&self, name: &Arc<str>) -> Option<&Class> {
+    /// A class.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Class> {
         self.0.get(name).map(|class| &**class)
+    }
+
+    /// All classes, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Class>> {
+        self.0.values()
+    }
+
+    /// A class came, or changed.
+    pub fn insert(&mut self, class: Class) {
+        self.0.insert(Arc::clone(&class.metadata.name), Arc::new(class));
+    }
+
+    /// A class is gone.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(name);
     }
 }
 

@@ -46,14 +46,38 @@ impl Inventory {
 
     /// Gives a pool these slices, of whatever generation, and no others.
     pub fn apply(&mut self, id: PoolId, slices: Vec<object::Slice>, interner: &mut Interner) {
+        let slices = slices.into_iter().map(|slice| Arc::new(Slice::new(slice, interner))).collect();
+        self.set(id, slices);
+    }
+
+    /// A slice came, or changed.
+    pub fn apply_slice(&mut self, slice: object::Slice, interner: &mut Interner) -> PoolId {
+        let driver = interner.text(&slice.spec.driver);
+        let id = PoolId { driver, name: interner.text(&slice.spec.pool.name) };
+        let slice = Slice::new(slice, interner);
+        let slices = match self.pools.get(&id) {
+            Some(pool) => pool.with(slice),
+            None => vec![Arc::new(slice)],
+        };
+        self.set(id.clone(), slices);
+        id
+    }
+
+    /// A slice of a pool is gone.
+    pub fn delete_slice(&mut self, id: &PoolId, slice: &str) {
+        let Some(pool) = self.pools.get(id) else { return };
+        let slices = pool.without(slice);
+        self.set(id.clone(), slices);
+    }
+
+    fn set(&mut self, id: PoolId, slices: Vec<Arc<Slice>>) {
         self.remove(&id);
         if slices.is_empty() {
             return;
         }
-        let slices = slices.into_iter().map(|slice| Slice::new(slice, interner)).collect();
         let pool = Arc::new(Pool::new(id.clone(), slices));
         let by_node = Arc::make_mut(&mut self.by_node);
-        for node in pool.slices().iter().filter_map(Slice::node) {
+        for node in pool.slices().filter_map(Slice::node) {
             by_node.entry(Arc::clone(node)).or_default().insert(id.clone());
         }
         if is_seen_everywhere(&pool) {
@@ -71,6 +95,12 @@ impl Inventory {
     /// All pools, in order.
     pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         self.pools.values()
+    }
+
+    /// The pools with slices for one node alone.
+    pub fn pools_of(&self, node: &str) -> impl Iterator<Item = &Arc<Pool>> {
+        let ids = self.by_node.get(node).into_iter().flatten();
+        ids.filter_map(|id| self.pools.get(id))
     }
 
     /// What a node sees of all pools, in the order of drivers and pools. See [`Pool::view`].
@@ -93,7 +123,7 @@ impl Inventory {
     fn remove(&mut self, id: &PoolId) {
         let Some(pool) = self.pools.get(id).map(Arc::clone) else { return };
         let by_node = Arc::make_mut(&mut self.by_node);
-        for node in pool.slices().iter().filter_map(Slice::node) {
+        for node in pool.slices().filter_map(Slice::node) {
             if let Some(pools) = by_node.get_mut(node) {
                 pools.remove(id);
                 if pools.is_empty() {
@@ -111,6 +141,6 @@ impl Inventory {
 /// Slices with counters are looked at on every node. A pool that shows nothing else is of interest there only while
 /// something is wrong with it: requests for all devices fail then, on every node.
 fn is_seen_everywhere(pool: &Pool) -> bool {
-    let has_wide = pool.slices().iter().any(|slice| slice.node().is_none() && slice.counters.is_empty());
+    let has_wide = pool.slices().any(|slice| slice.node().is_none() && slice.counters.is_empty());
     has_wide || !matches!(pool.view(None, true), Ok(None | Some(View::Usable(_))))
 }

@@ -1,7 +1,7 @@
 //! What the controller knows of the cluster, in a slim form.
 //!
 //! ```text
-//! JSON of the API ──▶ object: slices, classes, claims, nodes as they are written, less what nobody here reads
+//! JSON of the API ──▶ object, status, pod: what is written, less what nobody here reads
 //!                       │
 //!                       ▼
 //!                     intern ──▶ pool ──▶ inventory: equal texts, and what equal devices say, are there once
@@ -13,7 +13,10 @@ pub mod inventory;
 mod key;
 pub mod node;
 pub mod object;
+pub mod pod;
 pub mod pool;
+pub mod status;
+pub(crate) mod written;
 
 #[cfg(test)]
 mod tests;

@@ -4,14 +4,16 @@
 //! Nothing is defaulted: what comes from an API server has its defaults already.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Formatter};
 use std::sync::Arc;
 
 use dra_driver::quantity::Quantity;
 use k8s_openapi::api::core::v1::NodeSelector;
 use k8s_openapi::api::resource::v1::{DeviceToleration, OpaqueDeviceConfiguration};
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Deserialize;
+
+use super::status::ClaimStatus;
+use super::written::{optional_quantities, optional_quantity, or_default, quantities, quantity};
 
 /// What every object is called.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -23,9 +25,34 @@ pub struct Metadata {
     /// The namespace: empty where the object has none.
     #[serde(deserialize_with = "or_default")]
     pub namespace: Arc<str>,
+    /// Which of all objects that ever had the name it is.
+    #[serde(deserialize_with = "or_default")]
+    pub uid: Arc<str>,
     /// The labels.
     #[serde(deserialize_with = "or_default")]
     pub labels: BTreeMap<String, String>,
+    /// When the API server made it.
+    pub creation_timestamp: Option<Time>,
+    /// When it was asked to go.
+    pub deletion_timestamp: Option<Time>,
+    /// With what it goes.
+    #[serde(deserialize_with = "or_default")]
+    pub owner_references: Vec<Owner>,
+}
+
+/// What an object goes with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Owner {
+    /// Its kind.
+    #[serde(deserialize_with = "or_default")]
+    pub kind: Arc<str>,
+    /// Its name, in the same namespace if it has one.
+    #[serde(deserialize_with = "or_default")]
+    pub name: Arc<str>,
+    /// Its UID.
+    #[serde(deserialize_with = "or_default")]
+    pub uid: Arc<str>,
 }
 
 /// A Node.
@@ -35,6 +62,45 @@ pub struct Node {
     /// Its name and labels.
     #[serde(deserialize_with = "or_default")]
     pub metadata: Metadata,
+    /// What keeps pods away from it.
+    #[serde(deserialize_with = "or_default")]
+    pub spec: NodeSpec,
+    /// How it is.
+    #[serde(deserialize_with = "or_default")]
+    pub status: NodeStatus,
+}
+
+/// What keeps pods away from a node.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NodeSpec {
+    /// Taints.
+    #[serde(deserialize_with = "or_default")]
+    pub taints: Vec<Taint>,
+    /// It was cordoned.
+    #[serde(deserialize_with = "or_default")]
+    pub unschedulable: bool,
+}
+
+/// How a node is.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// What is known of it.
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Something that is known of an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Condition {
+    /// What.
+    #[serde(rename = "type", deserialize_with = "or_default")]
+    pub kind: Arc<str>,
+    /// Whether it is so: `True`, `False` or `Unknown`.
+    #[serde(deserialize_with = "or_default")]
+    pub status: Arc<str>,
 }
 
 /// A ResourceSlice.
@@ -294,9 +360,12 @@ pub struct Claim {
     /// Its name and namespace.
     #[serde(deserialize_with = "or_default")]
     pub metadata: Metadata,
-    /// What it asks for.
+    /// What it asks for. Claims of one template share it.
     #[serde(deserialize_with = "or_default")]
-    pub spec: ClaimSpec,
+    pub spec: Arc<ClaimSpec>,
+    /// What it has.
+    #[serde(deserialize_with = "or_default")]
+    pub status: ClaimStatus,
 }
 
 impl Claim {
@@ -395,75 +464,4 @@ pub struct Constraint {
     pub match_attribute: Option<Arc<str>>,
     /// No two devices have the same value of this attribute.
     pub distinct_attribute: Option<Arc<str>>,
-}
-
-/// Null is the same as absent.
-pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// A quantity, written as a text or as a number.
-struct Written(Quantity);
-
-impl<'de> Deserialize<'de> for Written {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WrittenVisitor)
-    }
-}
-
-struct WrittenVisitor;
-
-impl Visitor<'_> for WrittenVisitor {
-    type Value = Written;
-
-    fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a quantity such as \"80Gi\" or 4")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Written, E> {
-        text.trim()
-            .parse()
-            .map(Written)
-            .map_err(|error| E::custom(format!("{text:?} is no quantity: {error}")))
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Written, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Written, E> {
-        self.visit_str(&number.to_string())
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Written, E> {
-        self.visit_str(&number.to_string())
-    }
-}
-
-fn quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Quantity, D::Error> {
-    Ok(optional_quantity(deserializer)?.unwrap_or_default())
-}
-
-fn optional_quantity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Quantity>, D::Error> {
-    Ok(Option::<Written>::deserialize(deserializer)?.map(|written| written.0))
-}
-
-fn optional_quantities<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<Quantity>>, D::Error> {
-    let written = Option::<Vec<Written>>::deserialize(deserializer)?;
-    Ok(written.map(|all| all.into_iter().map(|one| one.0).collect()))
-}
-
-/// Amounts by name.
-pub(crate) fn quantities<'de, D>(deserializer: D) -> Result<BTreeMap<Arc<str>, Quantity>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let written = Option::<BTreeMap<Arc<str>, Written>>::deserialize(deserializer)?.unwrap_or_default();
-    Ok(written.into_iter().map(|(name, amount)| (name, amount.0)).collect())
 }

@@ -120,7 +120,7 @@ pub struct Unreadable {
 pub struct Pool {
     /// Which pool it is.
     pub id: PoolId,
-    slices: Vec<Slice>,
+    slices: Vec<Arc<Slice>>,
     newest: i64,
     /// What is wrong with the newest generation as a whole, with and without counters.
     problem: [OnceLock<Option<String>>; 2],
@@ -153,15 +153,36 @@ pub struct Usable<'a> {
 impl Pool {
     /// A pool from its slices.
     #[must_use]
-    pub fn new(id: PoolId, slices: Vec<Slice>) -> Self {
+    pub fn new(id: PoolId, slices: Vec<Arc<Slice>>) -> Self {
         let newest = slices.iter().map(|slice| slice.generation).max().unwrap_or_default();
         Self { id, slices, newest, problem: [OnceLock::new(), OnceLock::new()] }
     }
 
     /// Its slices, of all generations.
+    pub fn slices(&self) -> impl Iterator<Item = &Slice> {
+        self.slices.iter().map(|slice| &**slice)
+    }
+
+    /// The pool's highest generation, whose slices count.
     #[must_use]
-    pub fn slices(&self) -> &[Slice] {
-        &self.slices
+    pub fn generation(&self) -> i64 {
+        self.newest
+    }
+
+    /// Its slices, when one of them has come or changed.
+    pub(super) fn with(&self, slice: Slice) -> Vec<Arc<Slice>> {
+        let slice = Arc::new(slice);
+        let mut slices = self.slices.clone();
+        match slices.iter_mut().find(|known| known.name == slice.name) {
+            Some(known) => *known = slice,
+            None => slices.push(slice),
+        }
+        slices
+    }
+
+    /// Its slices, when one of them has gone.
+    pub(super) fn without(&self, name: &str) -> Vec<Arc<Slice>> {
+        self.slices.iter().filter(|slice| &*slice.name != name).map(Arc::clone).collect()
     }
 
     /// What a node sees of it: nothing, where no slice is for the node or only an outdated one.
@@ -180,7 +201,7 @@ impl Pool {
         if self.newest > generation {
             return Ok(None);
         }
-        let all: Vec<&Slice> = self.slices.iter().filter(|slice| slice.generation == generation).collect();
+        let all: Vec<&Slice> = self.slices().filter(|slice| slice.generation == generation).collect();
         if !has_all(all.len()) {
             return Ok(Some(View::Incomplete));
         }
@@ -191,8 +212,8 @@ impl Pool {
     fn relevant(&self, node: Option<&Node>, counters: bool) -> Result<Vec<&Slice>, Unreadable> {
         let is_known = |slice: &&Slice| counters || (slice.per_device.is_none() && slice.counters.is_empty());
         let is_own = |slice: &&Slice| slice.node().is_some() && slice.counters.is_empty();
-        let own = self.slices.iter().filter(is_own);
-        let others = self.slices.iter().filter(|slice| !is_own(slice));
+        let own = self.slices().filter(is_own);
+        let others = self.slices().filter(|slice| !is_own(slice));
         let mut relevant: Vec<&Slice> = Vec::new();
         for slice in own.chain(others).filter(is_known) {
             if slice.is_for(node)? {

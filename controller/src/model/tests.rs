@@ -150,9 +150,7 @@ fn a_pool_changes_and_the_rest_of_the_inventory_is_the_same() {
     let gone = after.with_pool(id("a"), Vec::new(), &mut interner);
 
     let devices = |inventory: &Inventory| {
-        inventory
-            .pool(&id("a"))
-            .map(|pool| pool.slices().iter().map(|slice| slice.devices.len()).sum::<usize>())
+        inventory.pool(&id("a")).map(|pool| pool.slices().map(|slice| slice.devices.len()).sum::<usize>())
     };
     assert_eq!([devices(&before), devices(&after), devices(&gone)], [Some(1), Some(2), None]);
     assert!(Arc::ptr_eq(before.pool(&id("b")).unwrap(), gone.pool(&id("b")).unwrap()));

@@ -16,6 +16,12 @@ const CLUSTER: &str = "bench";
 pub(crate) enum Bench {
     /// The kubelet plugin on a node with fake GPUs: publishing, preparing, a pod's start, memory, size
     Node,
+    /// The controller with 1,000 and 10,000 nodes, and ten nodes that reboot: memory, times of changes and explanations
+    Controller {
+        /// Further words for the bench's program; `-- --help` lists them
+        #[arg(last = true)]
+        rest: Vec<String>,
+    },
     /// The controller's allocator beside the scheduler's, on the same cases; its memory and times for 10,000 nodes
     Allocator {
         /// Further words for the bench's program; `-- --help` lists them
@@ -29,7 +35,18 @@ pub(crate) fn bench(what: &Bench) -> Result<()> {
     match what {
         Bench::Node => node(),
         Bench::Allocator { rest } => allocator(rest),
+        Bench::Controller { rest } => controller(rest),
     }
+}
+
+fn controller(words: &[String]) -> Result<()> {
+    // Apart, so that the controller has the features that it ships with and not the bench's too.
+    for packages in [&["--package=bench"][..], &["--package=dra-controller"]] {
+        command::run(Command::new("cargo").args(["build", "--profile=dist"]).args(packages))?;
+    }
+    let programs = target_folder()?.join("dist");
+    let mut bench = Command::new(programs.join("bench-controller"));
+    command::run(bench.args(words).env("DRA_CONTROLLER", programs.join("dra-controller")))
 }
 
 fn allocator(words: &[String]) -> Result<()> {

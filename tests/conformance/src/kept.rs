@@ -126,7 +126,8 @@ mod tests {
             ("distinct-values-after-a-device-was-taken-back", distinct.clone()),
             ("distinct-values-of-all-devices", distinct),
             ("common-values-of-devices-that-were-taken-back", lists.clone()),
-            ("common-values-before-all-devices", lists),
+            ("common-values-before-all-devices", lists.clone()),
+            ("common-values-before-an-expression-without-an-answer", lists),
             // The generator makes no such pools.
             ("counters-of-two-pools-of-one-name", Outcome::Different),
         ] {

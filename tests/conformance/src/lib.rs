@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod case;
 pub mod coverage;
+pub mod fleet;
 pub mod generate;
 pub mod kept;
 pub mod known;

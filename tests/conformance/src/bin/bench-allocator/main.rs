@@ -12,13 +12,13 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use conformance::answer::Answer;
 use conformance::case::Case;
+use conformance::fleet::Fleet;
 use conformance::generate;
 use conformance::known;
 use conformance::program::Program;
 use dra_controller::allocate::{self, case::Prepared};
 use dra_controller::allocator::{Allocator, Cancel};
 use dra_controller::cel::{Cache, Environment};
-use fleet::Fleet;
 use scenes::Scene;
 use serde_json::{Value, json};
 
