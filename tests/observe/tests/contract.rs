@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dra_controller::explain::Blocker;
 use dra_controller::webhook;
 use dra_driver::node::State;
 use dra_kubelet_plugin::metrics::Reason;
@@ -164,7 +165,7 @@ fn every_metric_that_is_used_is_exported() {
 /// Values of labels that are a closed list.
 fn assert_known_value(place: &str, metric: &str, label: &str, value: &str) {
     let known: Vec<&str> = match label {
-        "reason" if metric.starts_with("dra_pending") => vec!["in_use", "unexplained"],
+        "reason" if metric.starts_with("dra_pending") => Blocker::ALL.map(Blocker::as_str).to_vec(),
         "result" => vec!["error"],
         "state" => State::ALL.into_iter().map(State::as_str).collect(),
         "reason" => Reason::ALL.into_iter().map(|(reason, _)| reason.as_str()).collect(),
@@ -254,4 +255,14 @@ fn every_alert_says_how_bad_it_is_and_what_to_do() {
         assert!(index.contains(&format!("| [{alert}]({file}) | {severity} |")), "{alert} in the index");
     }
     assert!(pages.is_empty(), "pages about no alert: {pages:?}");
+}
+
+#[test]
+fn the_runbook_says_who_acts_for_each_reason() {
+    let page = fs_err::read_to_string(repository().join("docs/runbooks/DRAClaimPendingTooLong.md")).unwrap();
+    for blocker in Blocker::ALL {
+        // Before a claim was looked at, nobody has to do anything.
+        let named = page.contains(&format!("`{}`", blocker.as_str()));
+        assert_eq!(named, blocker != Blocker::Unexplained, "{}", blocker.as_str());
+    }
 }
