@@ -140,6 +140,11 @@ pub struct UninstallOptions {
     #[arg(long, env = "DAEMON_SET")]
     pub daemon_set: ObjectName,
 
+    /// The controller's Deployment, as namespace/name, where it translates parameters. It is deleted first, and then the
+    /// DeviceClasses that it has made, which it would make anew.
+    #[arg(long, env = "CONTROLLER")]
+    pub controller: Option<ObjectName>,
+
     /// The driver's DeviceClasses, by commas. With --force they are deleted first, so that no new pod gets a device.
     #[arg(long, env = "DEVICE_CLASSES", value_delimiter = ',')]
     pub device_classes: Vec<String>,
