@@ -124,11 +124,14 @@ fn full(text: String) -> Body {
     Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The text in small pieces, as a network brings it.
+/// The text in small pieces, each of which is waited for, as a network brings it.
 fn streamed(text: String, end: End) -> Body {
     let pieces: Vec<_> =
         text.as_bytes().chunks(7).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
-    let pieces = stream::iter(pieces);
+    let pieces = stream::iter(pieces).then(|piece| async {
+        tokio::task::yield_now().await;
+        piece
+    });
     match end {
         End::Clean => StreamBody::new(pieces).boxed_unsync(),
         End::Broken => {
