@@ -22,8 +22,10 @@ use crate::model::pool::{PoolId, View};
 
 /// How many different findings are kept.
 const MOST: usize = 64;
-/// How many kinds of nodes are looked at in full.
-const GROUPS: usize = 512;
+/// How many kinds of nodes are looked at.
+const GROUPS: usize = 20_000;
+/// On how many of them it is asked which part of a selector is false.
+const TAKEN_APART: usize = 128;
 /// How many claims are named.
 const NAMED: usize = 20;
 /// How many ways in which a selector is false are kept.
@@ -36,6 +38,8 @@ const VALUES: usize = 8;
 pub(super) struct Findings {
     found: Vec<Found>,
     by_key: HashMap<(Option<usize>, Arc<str>, What), usize>,
+    /// How many kinds of nodes were looked at.
+    looked_at: usize,
 }
 
 #[derive(Debug)]
@@ -79,13 +83,17 @@ pub(super) fn look(query: &Query<'_>, groups: &[&Group]) -> Vec<Finding> {
         if query.cancel.is_set() {
             break;
         }
-        if let Outcome::Error(error) = &group.outcome {
-            findings.error(query, group, error);
+        let inspection =
+            query.cluster.allocator(query.cache).inspect(Some(group.node()), &query.open, query.cancel);
+        match (&group.outcome, &inspection) {
+            // Each device that fails is told of.
+            (Outcome::Error(AllocationError::Compile { .. } | AllocationError::Evaluate { .. }), Ok(_)) => {}
+            (Outcome::Error(error), _) | (_, Err(error)) => findings.error(query, group, error),
+            _ => {}
         }
-        if let Ok(inspection) =
-            query.cluster.allocator(query.cache).inspect(Some(group.node()), &query.open, query.cancel)
-        {
-            findings.node(query, group, &asks, &inspection, &mut selectors);
+        findings.looked_at += 1;
+        if let Ok(inspection) = &inspection {
+            findings.node(query, group, &asks, inspection, &mut selectors);
         }
     }
     findings.finished(&query.namespace())
@@ -150,20 +158,24 @@ impl Findings {
         }
         let requests = by_request(inspection);
         let mut has_short = false;
-        for request in requests.iter().filter(|request| is_short(request)) {
-            has_short = true;
-            for inspected in request {
+        let is_error = matches!(group.outcome, Outcome::Error(_));
+        for request in &requests {
+            let is_short = is_short(request);
+            has_short |= is_short;
+            for inspected in request.iter().filter(|_| is_short || is_error) {
                 let ask = asks.iter().find(|ask| {
                     ask.number == inspected.claim
                         && ask.request == inspected.number
                         && ask.name == inspected.request
                 });
-                if let Some(ask) = ask {
-                    self.short(query, group, ask, inspected, selectors);
+                match ask {
+                    Some(ask) if is_short => self.short(query, group, ask, inspected, selectors),
+                    Some(ask) => self.errors(group, ask, inspected),
+                    None => {}
                 }
             }
         }
-        if !has_short && !group.fits() {
+        if !has_short && matches!(group.outcome, Outcome::NoFit) {
             self.together(query, group, asks, inspection, requests.len());
         }
     }
@@ -202,6 +214,15 @@ impl Findings {
         }
     }
 
+    /// What has no answer, though there are enough devices without it.
+    fn errors(&mut self, group: &Group, ask: &Ask<'_>, inspected: &Inspected) {
+        for obstacle in inspected.devices.iter().filter_map(|one| one.obstacles.first()) {
+            if let Obstacle::Error(error) = obstacle {
+                self.add(group, Some(ask), blocker_of(error), what_of(error), 1, &nobody);
+            }
+        }
+    }
+
     fn obstacle(
         &mut self,
         query: &Query<'_>,
@@ -212,6 +233,7 @@ impl Findings {
         selectors: &mut Selectors,
     ) {
         let shape = one.device.shape.number;
+        let told = Some(one).filter(|_| self.looked_at <= TAKEN_APART);
         let (reason, what) = match obstacle {
             Obstacle::Feature(feature) => {
                 let why = format!(
@@ -224,13 +246,13 @@ impl Findings {
                 let class = query.cluster.classes().get(&ask.ask.device_class_name);
                 let of = class.map_or(&[][..], |class| &class.spec.selectors);
                 let class = Some(Arc::clone(&ask.ask.device_class_name));
-                (Blocker::ClassSelector, selector(query, selectors, class, of, *index, one))
+                (Blocker::ClassSelector, selector(query, selectors, class, of, *index, told))
             }
             Obstacle::RequestSelector(index) => {
                 let of = &ask.ask.selectors;
-                (Blocker::RequestSelector, selector(query, selectors, None, of, *index, one))
+                (Blocker::RequestSelector, selector(query, selectors, None, of, *index, told))
             }
-            Obstacle::Error(error) => (blocker_of(error), What::Error { message: error_text(error).into() }),
+            Obstacle::Error(error) => (blocker_of(error), what_of(error)),
             Obstacle::OtherNodes => {
                 (Blocker::NoDevices, What::Unusable { why: "are for other nodes".into() })
             }
@@ -323,14 +345,14 @@ impl Findings {
                 let pools = query.cluster.inventory().pools();
                 match pools.map(|known| &known.id).find(|id| id.to_string() == *pool) {
                     Some(id) => incomplete(query, id),
-                    None => What::Error { message: error_text(error).into() },
+                    None => what_of(error),
                 }
             }
             AllocationError::InvalidPool { pool, reason, .. } => {
                 What::PoolInvalid { pool: pool.as_str().into(), problem: reason.as_str().into() }
             }
             AllocationError::TooMany { count, .. } => What::TooMany { wanted: *count, most: MAX_RESULTS },
-            _ => What::Error { message: error_text(error).into() },
+            _ => what_of(error),
         };
         self.add(group, None, reason, what, 0, &nobody);
     }
@@ -351,6 +373,7 @@ impl Findings {
             What::Selector { class, number, of, .. } => {
                 What::Selector { class: class.clone(), number: *number, of: *of, parts: Vec::new() }
             }
+            What::Error { message, .. } => What::Error { message: Arc::clone(message), device: None },
             other => other.clone(),
         };
         let request = ask.map(|ask| Arc::clone(&ask.name)).unwrap_or_default();
@@ -368,6 +391,9 @@ impl Findings {
         match (&mut finding.what, what) {
             (What::TooFew { most, free, .. }, What::TooFew { most: more, free: freer, .. }) => {
                 (*most, *free) = (*most, *free).max((more, freer));
+            }
+            (What::Error { device: first, .. }, What::Error { device, .. }) => {
+                *first = first.take().or(device);
             }
             (What::Selector { parts: known, .. }, What::Selector { parts, .. }) => {
                 for (part, _) in parts {
@@ -472,10 +498,12 @@ fn selector(
     class: Option<Arc<str>>,
     of: &[Selector],
     index: usize,
-    one: &InspectedDevice,
+    one: Option<&InspectedDevice>,
 ) -> What {
-    let anatomy = of.get(index).and_then(|selector| selectors.anatomy(query, selector));
-    let parts = anatomy.map(|anatomy| seen(&one.pool, &one.device, |device| anatomy.false_parts(device)));
+    let parts = one.zip(of.get(index)).and_then(|(one, selector)| {
+        let anatomy = selectors.anatomy(query, selector)?;
+        Some(seen(&one.pool, &one.device, |device| anatomy.false_parts(device)))
+    });
     let says: Vec<String> = parts.unwrap_or_default().into_iter().map(|part| part.says).collect();
     let parts = if says.is_empty() { Vec::new() } else { vec![(says.join(" and ").into(), 1)] };
     What::Selector { class, number: index + 1, of: of.len(), parts }
@@ -561,7 +589,7 @@ pub(super) fn blocker_of(error: &AllocationError) -> Blocker {
 }
 
 /// An error for people, who count selectors from one.
-fn error_text(error: &AllocationError) -> String {
+fn what_of(error: &AllocationError) -> What {
     let of = |owner: &SelectorOwner, index: &usize| {
         let number = index + 1;
         match owner {
@@ -569,19 +597,22 @@ fn error_text(error: &AllocationError) -> String {
             SelectorOwner::Request { request, .. } => format!("selector {number} of request {request}"),
         }
     };
-    match error {
+    let mut first = None;
+    let message = match error {
         AllocationError::Compile { owner, index, source } => {
             format!("{} does not compile: {}", of(owner, index), source.message())
         }
         AllocationError::Evaluate { owner, index, device, source } => {
-            format!("{} has no answer for device {device}: {source}", of(owner, index))
+            first = Some(device.as_str().into());
+            format!("{} has no answer: {source}", of(owner, index))
         }
         AllocationError::NoFeature { request, what, .. } => format!(
             "{what} of request {request} is something that this cluster's scheduler does not know; upgrade to \
              Kubernetes 1.36 or later"
         ),
         other => other.to_string(),
-    }
+    };
+    What::Error { message: message.into(), device: first }
 }
 
 fn text(quantity: &Quantity) -> Arc<str> {

@@ -15,7 +15,8 @@ use super::remedy::Change;
 use super::rules::Rule;
 use super::survey::{Group, Survey};
 use super::trial::{Budget, Trial};
-use crate::allocator::Obstacle;
+use crate::allocator::{Allocated, Allocator, Obstacle};
+use crate::cluster::Cluster;
 use crate::model::object::Node;
 
 /// On how many kinds of nodes changes are tried.
@@ -42,37 +43,41 @@ impl Way {
     }
 }
 
-/// The nearest way that is found.
-pub(super) fn search(query: &Query<'_>, survey: &Survey, budget: &Budget) -> Option<Way> {
-    let mut best: Option<Way> = None;
+/// The ways that are found, the nearest first.
+pub(super) fn search(query: &Query<'_>, survey: &Survey, budget: &Budget) -> Vec<Way> {
+    let mut ways = Vec::new();
     for group in candidates(query, survey, budget) {
         if query.cancel.is_set() {
-            return best;
+            break;
         }
         let trial = Trial::new(query, group.node(), &group.rules, budget);
         let Some(changes) = nearest(&trial) else { continue };
         let blocker = blocker(&trial, &changes);
-        let way = Way { changes, node: Arc::clone(group.node()), blocker };
-        if best.as_ref().is_none_or(|best| way.distance() < best.distance()) {
-            best = Some(way);
-        }
+        ways.push(Way { changes, node: Arc::clone(group.node()), blocker });
     }
-    best
+    ways.sort_by_key(Way::distance);
+    ways
 }
 
 /// The kinds of nodes that come closest: those on which fewest devices are missing; those first where the pod may run.
 fn candidates<'g>(query: &Query<'_>, survey: &'g Survey, budget: &Budget) -> Vec<&'g Group> {
-    let mut ranked: Vec<_> = survey
-        .groups
-        .iter()
-        .filter(|group| !(group.is_open() && group.fits()))
-        .take(COMPARED)
-        .map(|group| {
-            let barred = (!group.is_open(), !group.fits());
-            ((group.rules.len().min(1), barred, missing(query, group, budget)), group)
-        })
-        .collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut groups: Vec<&Group> =
+        survey.groups.iter().filter(|group| !(group.is_open() && group.fits())).collect();
+    if groups.len() > COMPARED {
+        // Those first where it is only others that are in the way.
+        let nobody = Allocated::default();
+        let Cluster { features, .. } = *query.cluster;
+        let (inventory, classes) = (query.cluster.inventory(), query.cluster.classes());
+        let allocator = Allocator::new(features, inventory, classes, &nobody, query.cache);
+        groups.sort_by_cached_key(|group| {
+            let found = allocator.fits(Some(group.node()), &query.open, query.cancel);
+            (!matches!(found, Ok(Some(_))), !group.is_open())
+        });
+        groups.truncate(COMPARED);
+    }
+    let rank = |group| (missing(query, group, budget), group);
+    let mut ranked: Vec<_> = groups.into_iter().map(rank).collect();
+    ranked.sort_by_key(|(missing, group)| (!group.fits(), *missing));
     let (open, barred): (Vec<_>, Vec<_>) =
         ranked.into_iter().map(|(_, group)| group).partition(|group| group.is_open());
     open.into_iter().take(NODES).chain(barred.into_iter().take(NODES / 2)).collect()

@@ -16,6 +16,8 @@ const FIRST: usize = 500;
 const ALL: usize = 3_000;
 /// How long a note is.
 const NOTE: usize = 1_000;
+/// How many characters of a part of a selector are shown.
+const PART: usize = 200;
 /// How many claims are named.
 const NAMED: usize = 3;
 /// How many ways in which a selector is false are told.
@@ -158,7 +160,11 @@ impl Words<'_> {
                 };
                 return format!("{which} is false on {device}{}", why(parts));
             }
-            What::Error { message } => return message.to_string(),
+            What::Error { message, device: None } => return message.to_string(),
+            What::Error { message, device: Some(first) } => match devices {
+                0 | 1 => return format!("{message} (device {first})"),
+                _ => return format!("{message} ({device}, the first is {first})"),
+            },
             What::InUse(held) => format!("{device} {there} {are} in use{}", self.held(held)),
             What::Taint { taint } => format!("{device} {there} {are} tainted {taint}"),
             What::Counter { counter, set, short, needed, held } => {
@@ -357,9 +363,13 @@ impl Words<'_> {
                 };
                 match becomes {
                     Some(becomes) => {
-                        format!("selector {number} of {owner} had {becomes} instead of {part}")
+                        format!(
+                            "selector {number} of {owner} had {} instead of {}",
+                            short(becomes),
+                            short(part)
+                        )
                     }
-                    None => format!("selector {number} of {owner} were without {part}"),
+                    None => format!("selector {number} of {owner} were without {}", short(part)),
                 }
             }
             Change::DropConstraint { claim, attribute, .. } => {
@@ -395,6 +405,14 @@ fn why(parts: &[(std::sync::Arc<str>, usize)]) -> String {
     };
     let more = if parts.len() > PARTS { ", and others" } else { "" };
     format!(": {}{more}", told.join(", "))
+}
+
+/// A part of a selector, or its beginning.
+fn short(part: &str) -> String {
+    match part.char_indices().nth(PART) {
+        Some((end, _)) => format!("{} [...]", &part[..end]),
+        None => part.to_owned(),
+    }
 }
 
 fn plural(count: usize, one: &'static str, several: &'static str) -> &'static str {
