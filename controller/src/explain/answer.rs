@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::blocker::Blocker;
+use super::details::blocker_of;
 use super::finding::{Finding, What};
-use super::look::{blocker_of, look};
+use super::look::look;
 use super::query::{Ask, Query};
 use super::remedy::{Change, Remedy};
 use super::repair::{self, completed};

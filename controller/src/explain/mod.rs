@@ -9,6 +9,7 @@
 mod answer;
 mod apply;
 mod blocker;
+mod details;
 mod edits;
 mod finding;
 mod look;

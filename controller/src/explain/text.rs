@@ -3,6 +3,7 @@
 //! The first sentence says what is in the way, the second what would help, the third what else was seen. So whoever
 //! shows only the beginning shows what matters.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::finding::{Finding, Held, What};
@@ -32,7 +33,9 @@ impl Explanation {
             return format!("{}.", capital(seen.blocker.meaning()));
         }
         let words = Words { audience, is_one: is_about_one_request(&seen.findings) };
-        let mut said = seen.findings.iter().map(|finding| words.finding(finding)).peekable();
+        let mut known = HashSet::new();
+        let said = seen.findings.iter().map(|finding| words.finding(finding));
+        let mut said = said.filter(|said| known.insert(said.clone())).peekable();
         let mut text = seen.beginning();
         text.push_str(&said.next().unwrap_or_default());
         while let Some(next) = said.next_if(|next| text.len() + next.len() < FIRST) {
