@@ -187,8 +187,44 @@ fn selectors_that_are_false_and_selectors_that_fail() {
     ]);
 }
 
+/// A GPU of 80Gi that claims share, of which one has 50Gi.
+pub(super) fn shared(over: Value) -> Scene {
+    let memory = json!({"memory": {"value": "80Gi", "requestPolicy": {"default": "10Gi"}}});
+    let device = gpu("gpu-0", &json!({"allowMultipleAllocations": true, "capacity": memory}));
+    let mut claim = holder("one", &["node-a/gpu/gpu-0"]);
+    let result = &mut claim["status"]["allocation"]["devices"]["results"][0];
+    merge(result, &json!({"shareID": "1", "consumedCapacity": {"memory": "50Gi"}}));
+    let mut scene = Scene::nodes(1).pool("node-a", vec![device]);
+    scene.claims.push(claim);
+    scene.wants(wanted(&over))
+}
+
+/// A pod with a claim on a node, and another claim that could be met on `node-a`.
+pub(super) fn bound(node: &str) -> Scene {
+    let mut claim = holder("shared", &[&format!("{node}/gpu/gpu-7")]);
+    claim["status"]["allocation"]["nodeSelector"] = json!({"nodeSelectorTerms": [{"matchFields": [
+        {"key": "metadata.name", "operator": "In", "values": [node]},
+    ]}]});
+    let mut scene = Scene::nodes(2)
+        .pool("node-a", gpus(1))
+        .pool("node-b", vec![gpu("gpu-7", &json!({}))])
+        .claim("train", wanted(&json!({})));
+    scene.claims.push(claim);
+    scene.pod(&["train", "shared"], &json!({}))
+}
+
+/// A pod with a claim that so many others use.
+pub(super) fn reserved(count: usize) -> Scene {
+    let mut claim = holder("shared", &["node-a/gpu/gpu-0"]);
+    let users = (0..count).map(|number| json!({"resource": "pods", "uid": number.to_string()}));
+    claim["status"]["reservedFor"] = Value::Array(users.collect());
+    let mut scene = Scene::nodes(1).pool("node-a", gpus(2)).claim("train", wanted(&json!({})));
+    scene.claims.push(claim);
+    scene.pod(&["train", "shared"], &json!({}))
+}
+
 /// A GPU with 8 slices of memory, of which a device takes so many.
-fn partitions(devices: &[(&str, &str)]) -> Scene {
+pub(super) fn partitions(devices: &[(&str, &str)]) -> Scene {
     let part = |(name, slices): &(&str, &str)| {
         let taken = json!([{"counterSet": "gpu-0", "counters": {"memory-slices": {"value": slices}}}]);
         gpu(name, &json!({"consumesCounters": taken, "attributes": {"name": {"string": name}}}))
@@ -210,16 +246,6 @@ fn what_others_leave_of_devices() {
     let tainted = |effect: &str| {
         let taint = json!({"taints": [{"key": "nvidia.com/xid", "value": "79", "effect": effect}]});
         Scene::nodes(1).pool("node-a", vec![gpu("gpu-0", &taint), gpu("gpu-1", &taint)])
-    };
-    let shared = |over: Value| {
-        let memory = json!({"memory": {"value": "80Gi", "requestPolicy": {"default": "10Gi"}}});
-        let device = gpu("gpu-0", &json!({"allowMultipleAllocations": true, "capacity": memory}));
-        let mut claim = holder("one", &["node-a/gpu/gpu-0"]);
-        let result = &mut claim["status"]["allocation"]["devices"]["results"][0];
-        merge(result, &json!({"shareID": "1", "consumedCapacity": {"memory": "50Gi"}}));
-        let mut scene = Scene::nodes(1).pool("node-a", vec![device]);
-        scene.claims.push(claim);
-        scene.wants(wanted(&over))
     };
     let memory = |amount: &str| json!({"capacity": {"requests": {"memory": amount}}});
     check(vec![
@@ -385,18 +411,6 @@ fn nodes_where_the_pod_cannot_run() {
         merge(&mut scene.nodes[0], &over);
         scene.pod(&["train"], &spec)
     };
-    let bound = |node: &str| {
-        let mut claim = holder("shared", &[&format!("{node}/gpu/gpu-7")]);
-        claim["status"]["allocation"]["nodeSelector"] = json!({"nodeSelectorTerms": [{"matchFields": [
-            {"key": "metadata.name", "operator": "In", "values": [node]},
-        ]}]});
-        let mut scene = Scene::nodes(2)
-            .pool("node-a", gpus(1))
-            .pool("node-b", vec![gpu("gpu-7", &json!({}))])
-            .claim("train", wanted(&json!({})));
-        scene.claims.push(claim);
-        scene.pod(&["train", "shared"], &json!({}))
-    };
     let tainted = json!({"spec": {"taints": [{"key": "dedicated", "value": "ml", "effect": "NoSchedule"}]}});
     check(vec![
         (
@@ -477,14 +491,6 @@ fn nodes_where_the_pod_cannot_run() {
 
 #[test]
 fn what_has_nothing_to_do_with_devices() {
-    let reserved = |count: usize| {
-        let mut claim = holder("shared", &["node-a/gpu/gpu-0"]);
-        let users = (0..count).map(|number| json!({"resource": "pods", "uid": number.to_string()}));
-        claim["status"]["reservedFor"] = Value::Array(users.collect());
-        let mut scene = Scene::nodes(1).pool("node-a", gpus(2)).claim("train", wanted(&json!({})));
-        scene.claims.push(claim);
-        scene.pod(&["train", "shared"], &json!({}))
-    };
     let mut unmade = Scene::nodes(1).pool("node-a", gpus(2)).pod(&[], &json!({}));
     unmade.pods[0]["spec"]["resourceClaims"] =
         json!([{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]);

@@ -4,6 +4,7 @@ mod bad;
 mod cases;
 mod features;
 mod many;
+mod page;
 mod random;
 mod tenants;
 
