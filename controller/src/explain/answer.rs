@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::blocker::Blocker;
+use super::details::blocker_of;
 use super::finding::{Finding, What};
-use super::look::{blocker_of, look};
+use super::look::look;
 use super::query::{Ask, Query};
 use super::remedy::{Change, Remedy};
 use super::repair::{self, completed};
@@ -15,6 +16,8 @@ use super::{Explanation, search};
 use crate::allocator::AllocationError;
 use crate::cluster::Name;
 
+/// How many ways are tried on the whole cluster.
+const WAYS: usize = 3;
 /// How many nodes are named.
 const NODES: usize = 5;
 
@@ -77,11 +80,11 @@ fn answered(query: &Query<'_>) -> Explanation {
         return said(Blocker::Scheduler, vec![fits(count, Some(node), held_by)], remedy);
     }
     let budget = Budget::default();
-    let way = search::search(query, &survey, &budget);
-    let blocker = blocker(query, &survey, way.as_ref());
+    let ways = search::search(query, &survey, &budget);
+    let blocker = blocker(query, &survey, ways.first());
     // What is told to help has to be about what is told to be in the way.
-    let way = way.filter(|way| Some(way.blocker) == blocker);
-    let remedy = way.and_then(|way| repair::verified(query, way.changes, &way.node, false));
+    let ways = ways.into_iter().filter(|way| Some(way.blocker) == blocker).take(WAYS);
+    let remedy = ways.filter_map(|way| repair::verified(query, way.changes, &way.node)).next();
     let mut findings = all_findings(query, &survey, blocker);
     let blocker = blocker.unwrap_or_else(|| findings.first().map_or(Blocker::NoDevices, |one| one.reason));
     if findings.is_empty() {

@@ -60,6 +60,9 @@ pub enum What {
     Error {
         /// What is wrong.
         message: Arc<str>,
+        /// The first device of which it is true, with its driver and pool.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        device: Option<Arc<str>>,
     },
     /// Other claims have the devices.
     InUse(Held),

@@ -9,6 +9,7 @@
 mod answer;
 mod apply;
 mod blocker;
+mod details;
 mod edits;
 mod finding;
 mod look;
@@ -119,3 +120,6 @@ pub fn fits(cluster: &Cluster, asked: &Asked<'_>, cache: &cel::Cache, cancel: &C
     let query = query::Query::new(cluster, asked.clone(), cache, cancel);
     query.nodes().values().any(|node| query.fits_on(node).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;

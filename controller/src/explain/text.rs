@@ -3,6 +3,7 @@
 //! The first sentence says what is in the way, the second what would help, the third what else was seen. So whoever
 //! shows only the beginning shows what matters.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::finding::{Finding, Held, What};
@@ -16,6 +17,8 @@ const FIRST: usize = 500;
 const ALL: usize = 3_000;
 /// How long a note is.
 const NOTE: usize = 1_000;
+/// How many characters of a part of a selector are shown.
+const PART: usize = 200;
 /// How many claims are named.
 const NAMED: usize = 3;
 /// How many ways in which a selector is false are told.
@@ -30,7 +33,9 @@ impl Explanation {
             return format!("{}.", capital(seen.blocker.meaning()));
         }
         let words = Words { audience, is_one: is_about_one_request(&seen.findings) };
-        let mut said = seen.findings.iter().map(|finding| words.finding(finding)).peekable();
+        let mut known = HashSet::new();
+        let said = seen.findings.iter().map(|finding| words.finding(finding));
+        let mut said = said.filter(|said| known.insert(said.clone())).peekable();
         let mut text = seen.beginning();
         text.push_str(&said.next().unwrap_or_default());
         while let Some(next) = said.next_if(|next| text.len() + next.len() < FIRST) {
@@ -158,7 +163,11 @@ impl Words<'_> {
                 };
                 return format!("{which} is false on {device}{}", why(parts));
             }
-            What::Error { message } => return message.to_string(),
+            What::Error { message, device: None } => return message.to_string(),
+            What::Error { message, device: Some(first) } => match devices {
+                0 | 1 => return format!("{message} (device {first})"),
+                _ => return format!("{message} ({device}, the first is {first})"),
+            },
             What::InUse(held) => format!("{device} {there} {are} in use{}", self.held(held)),
             What::Taint { taint } => format!("{device} {there} {are} tainted {taint}"),
             What::Counter { counter, set, short, needed, held } => {
@@ -357,9 +366,13 @@ impl Words<'_> {
                 };
                 match becomes {
                     Some(becomes) => {
-                        format!("selector {number} of {owner} had {becomes} instead of {part}")
+                        format!(
+                            "selector {number} of {owner} had {} instead of {}",
+                            short(becomes),
+                            short(part)
+                        )
                     }
-                    None => format!("selector {number} of {owner} were without {part}"),
+                    None => format!("selector {number} of {owner} were without {}", short(part)),
                 }
             }
             Change::DropConstraint { claim, attribute, .. } => {
@@ -395,6 +408,14 @@ fn why(parts: &[(std::sync::Arc<str>, usize)]) -> String {
     };
     let more = if parts.len() > PARTS { ", and others" } else { "" };
     format!(": {}{more}", told.join(", "))
+}
+
+/// A part of a selector, or its beginning.
+fn short(part: &str) -> String {
+    match part.char_indices().nth(PART) {
+        Some((end, _)) => format!("{} [...]", &part[..end]),
+        None => part.to_owned(),
+    }
 }
 
 fn plural(count: usize, one: &'static str, several: &'static str) -> &'static str {
