@@ -252,7 +252,7 @@ fn figures_are_in_base_units_and_go_when_they_are_not_had() {
     let metrics = full();
     let labels = format!("device=\"{ONE}\",uuid=\"GPU-1\",pool=\"node-1/gpu\"");
     let cases = [
-        ("dra_device_utilization_ratio", "0.37"),
+        ("dra_device_busy_ratio", "0.37"),
         ("dra_device_memory_used_bytes", "1073741824.0"),
         ("dra_device_memory_size_bytes", "85899345920.0"),
         ("dra_device_power_watts", "512.5"),
@@ -272,7 +272,7 @@ fn figures_are_in_base_units_and_go_when_they_are_not_had() {
     // MIG is on: no utilisation. The rest stays.
     let without = Figures { utilization: Reading::NotSupported, ..figures() };
     metrics.figures("node-1/gpu", &[(ONE.into(), without)]);
-    assert!(series(&metrics, "dra_device_utilization_ratio").is_empty());
+    assert!(series(&metrics, "dra_device_busy_ratio").is_empty());
     assert_eq!(series(&metrics, "dra_device_power_watts").len(), 1);
     // The GPU hangs.
     metrics.figures("node-1/gpu", &[]);
@@ -465,10 +465,10 @@ fn page() -> String {
     }
     page.push_str(
         "\n## Whose GPU is it?\n\n\
-         `dra_device_claim_info` joins a device with the claim and the pod that hold it. The utilisation of the \
-         GPUs of each claim:\n\n\
+         `dra_device_claim_info` joins a device with the claim and the pod that hold it. How busy the \
+         GPUs of each claim are:\n\n\
          ```promql\n\
-         dra_device_utilization_ratio\n  \
+         dra_device_busy_ratio\n  \
          * on (driver, device, pool) group_left (dra_claim_namespace, dra_claim_name, owner_pod)\n  \
          dra_device_claim_info\n\
          ```\n\n\

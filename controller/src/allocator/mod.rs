@@ -70,6 +70,7 @@ pub use inspect::{Inspected, InspectedDevice, Inspection, Obstacle};
 #[cfg(feature = "planted-bugs")]
 pub use planted::{Planted, be_impatient, plant};
 pub use reasons::{Check, Reason, Reasons};
+pub use selectors::class_selects;
 
 use field::Field;
 use problem::{Given, Problem};

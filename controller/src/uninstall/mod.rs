@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -43,17 +43,19 @@ async fn uninstall(options: &UninstallOptions) -> Result<()> {
     let driver = &options.driver_name;
 
     let held = claims(&client, driver).await?;
+    if !held.is_empty() && !options.force {
+        bail!(
+            "{}\nThe pods of these claims would never end without the driver. Delete them and uninstall again. Or bring \
+             the release back (helm rollback), set the value uninstall.force=true, which deletes them, and uninstall \
+             then. Nothing was removed",
+            list(&format!("these claims have devices of driver {driver}:"), &held)
+        );
+    }
+    let end = Instant::now() + options.timeout;
+    remove_controller(&client, options, end).await?;
     if !held.is_empty() {
-        if !options.force {
-            bail!(
-                "{}\nThe pods of these claims would never end without the driver. Delete them and uninstall again. Or \
-                 bring the release back (helm rollback), set the value uninstall.force=true, which deletes them, and \
-                 uninstall then. Nothing was removed",
-                list(&format!("these claims have devices of driver {driver}:"), &held)
-            );
-        }
         remove_classes(&client, &options.device_classes).await?;
-        drain(&client, driver, held, Instant::now() + options.timeout).await?;
+        drain(&client, driver, held, end).await?;
     }
     remove_plugin(&client, options, Instant::now() + options.timeout).await?;
     remove_slices(&client, driver).await
@@ -84,6 +86,34 @@ where
             None => return Ok(found),
         }
     }
+}
+
+/// Deletes the controller and what it has made that belongs to nobody else: classes of translated parameters. What it has
+/// made in namespaces belongs to the users' ConfigMaps.
+async fn remove_controller(client: &Client, options: &UninstallOptions, end: Instant) -> Result<()> {
+    let Some(name) = &options.controller else { return Ok(()) };
+    let deployments = Api::<Deployment>::namespaced(client.clone(), &name.namespace);
+    gone(deployments.delete(&name.name, &DeleteParams::foreground()).await)
+        .with_context(|| format!("cannot delete the Deployment {name}"))?;
+    tracing::info!(%name, "deleted the controller's Deployment; waiting for its pods");
+    // It goes after its pods. One of them that still ran would make the classes anew.
+    while deployments
+        .get_opt(&name.name)
+        .await
+        .with_context(|| format!("cannot get the Deployment {name}"))?
+        .is_some()
+    {
+        if Instant::now() >= end {
+            tracing::warn!(%name, "the controller did not end in time; its node may be cut off");
+            break;
+        }
+        sleep(PACE).await;
+    }
+    let classes = Api::<DeviceClass>::all(client.clone());
+    let made = ListParams::default().labels(&translated(&options.driver_name));
+    let made = all(&classes, made).await.context("cannot list the DeviceClasses")?;
+    let names: Vec<String> = made.into_iter().filter_map(|class| class.metadata.name).collect();
+    remove_classes(client, &names).await
 }
 
 /// Without the classes no new pod gets a device, so that the pods which replace those that are deleted wait.
@@ -180,6 +210,11 @@ async fn remove_slices(client: &Client, driver: &str) -> Result<()> {
         tracing::info!(name, "deleted the ResourceSlice");
     }
     Ok(())
+}
+
+/// What selects the classes that the driver's controller has translated.
+fn translated(driver: &str) -> String {
+    format!("{driver}/translated=true")
 }
 
 /// What is not there need not be deleted.

@@ -11,7 +11,7 @@ use super::{list, of_device};
 
 /// Each figure's metric, what its series have besides the device, and how it is made from NVML's units.
 const FIGURES: [(list::Entry, &[Series]); 11] = [
-    (list::UTILIZATION, &[(None, |f| value(&f.utilization).map(|percent| f64::from(percent) / 100.0))]),
+    (list::BUSY, &[(None, |f| value(&f.utilization).map(|percent| f64::from(percent) / 100.0))]),
     (list::MEMORY_USED, &[(None, |f| value(&f.memory).map(|(used, _)| float(used)))]),
     (list::MEMORY_SIZE, &[(None, |f| value(&f.memory).map(|(_, size)| float(size)))]),
     (list::POWER, &[(None, |f| value(&f.power).map(|milliwatts| f64::from(milliwatts) / 1000.0))]),

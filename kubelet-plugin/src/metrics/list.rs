@@ -117,8 +117,8 @@ pub(super) const CLAIM_INFO: Entry = entry(
     ],
     "Always 1; which claim, of which pod, holds the device. Join on device and pool",
 );
-pub(super) const UTILIZATION: Entry = entry(
-    "dra_device_utilization_ratio",
+pub(super) const BUSY: Entry = entry(
+    "dra_device_busy_ratio",
     Kind::Gauge,
     DEVICE,
     "Share of the last sampling period in which a kernel ran on the GPU, from 0 to 1",
@@ -216,7 +216,7 @@ pub const METRICS: [Entry; 29] = [
     NVML_ERRORS,
     FAULT,
     CLAIM_INFO,
-    UTILIZATION,
+    BUSY,
     MEMORY_USED,
     MEMORY_SIZE,
     POWER,

@@ -89,6 +89,68 @@ fn every_flag_of_the_controller_is_one_of_its_own() {
     }
 }
 
+#[test]
+fn a_budget_is_there_for_controllers_that_can_spare_one() {
+    for (replicas, budgets) in [(1, 0), (2, 1), (3, 1)] {
+        let objects = all(&["--set", &format!("controller.replicas={replicas}")]);
+        let found: Vec<_> = objects.iter().filter(|object| object["kind"] == "PodDisruptionBudget").collect();
+        assert_eq!(found.len(), budgets, "{replicas}");
+        let controller = one(&objects, "Deployment", "dra-driver-controller");
+        assert_eq!(controller["spec"]["replicas"], replicas);
+        for budget in found {
+            assert_eq!(budget["spec"]["selector"], controller["spec"]["selector"]);
+            assert_eq!(budget["spec"]["maxUnavailable"], 1);
+        }
+    }
+}
+
+#[test]
+fn without_the_controller_nothing_of_it_is_there() {
+    let objects =
+        all(&["--set=controller.enabled=false,monitoring.podMonitor.enabled=true,controller.replicas=2"]);
+    let of_it: Vec<_> = objects
+        .iter()
+        .filter(|object| object["metadata"]["labels"]["app.kubernetes.io/component"] == "controller")
+        .collect();
+    assert!(of_it.is_empty(), "{of_it:?}");
+}
+
+/// Both label their series with a node: the plugin's is where it runs, the controller's where the devices are.
+#[test]
+fn a_node_is_never_the_controllers_own() {
+    let objects = all(&["--set=monitoring.podMonitor.enabled=true"]);
+    for (name, honors) in [("kubelet-plugin", Value::Null), ("controller", Value::Bool(true))] {
+        let monitor = one(&objects, "PodMonitor", &format!("dra-driver-{name}"));
+        let endpoint = &monitor["spec"]["podMetricsEndpoints"][0];
+        assert_eq!(endpoint["honorLabels"], honors, "{name}");
+        assert_eq!(endpoint["relabelings"].is_null(), !honors.is_null(), "{name}");
+    }
+}
+
+#[test]
+fn claims_for_classes_of_the_users_own_can_be_counted() {
+    for (arguments, classes) in [
+        (&[][..], "gpu.eks-hybrid-dra,gpu-compute-class"),
+        (
+            &["--set=controller.deviceClasses={h100-nvlink,gpu-compute-class}"],
+            "gpu.eks-hybrid-dra,gpu-compute-class,h100-nvlink",
+        ),
+        (&["--set=deviceClasses.gpu.create=false,deviceClasses.alias.create=false"], ""),
+        (
+            &[
+                "--set=deviceClasses.gpu.create=false,deviceClasses.alias.create=false,controller.deviceClasses={a}",
+            ],
+            "a",
+        ),
+    ] {
+        let objects = all(arguments);
+        let controller = one(&objects, "Deployment", "dra-driver-controller");
+        let env = list(&controller["spec"]["template"]["spec"]["containers"][0]["env"]);
+        let given = env.iter().find(|one| one["name"] == "DEVICE_CLASSES").unwrap();
+        assert_eq!(given["value"], classes, "{arguments:?}");
+    }
+}
+
 /// What Grafana and Prometheus get is what the tests of dashboards and rules have seen.
 #[test]
 fn dashboards_and_rules_arrive_as_they_are() {

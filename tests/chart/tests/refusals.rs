@@ -74,6 +74,41 @@ fn mistakes_are_refused_with_the_place_and_the_reason() {
             "at '/webhook/timeoutSeconds': maximum: got 60, want 30",
         ),
         (
+            "a typing error in the controller's values",
+            "controller.replica=2",
+            "at '/controller': additional properties 'replica' not allowed",
+        ),
+        (
+            "no controller of one",
+            "controller.replicas=0",
+            "at '/controller/replicas': minimum: got 0, want 1",
+        ),
+        (
+            "a patience without a unit",
+            "controller.explainAfter=10",
+            "at '/controller/explainAfter': got number, want string",
+        ),
+        (
+            "a limit below nothing",
+            "controller.claimInfoLimit=-1",
+            "at '/controller/claimInfoLimit': minimum: got -1, want 0",
+        ),
+        (
+            "a switch that is a section",
+            "controller.translation=false",
+            "at '/controller/translation': got boolean, want object",
+        ),
+        (
+            "a typing error below it",
+            "controller.translation.enable=false",
+            "at '/controller/translation': additional properties 'enable' not allowed",
+        ),
+        (
+            "a class that can be none",
+            "controller.deviceClasses={GPUs}",
+            "at '/controller/deviceClasses/0': 'GPUs' does not match pattern",
+        ),
+        (
             "a toleration that is a word",
             "kubeletPlugin.tolerations=all",
             "at '/kubeletPlugin/tolerations': got string, want array",

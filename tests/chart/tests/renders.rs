@@ -83,7 +83,7 @@ fn helm_lint_finds_nothing() {
 #[test]
 fn the_notes_say_what_comes_next() {
     type Case = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
-    let cases: [Case; 4] = [
+    let cases: [Case; 6] = [
         (
             "the guide's command",
             &GUIDE,
@@ -92,8 +92,23 @@ fn the_notes_say_what_comes_next() {
                 "kubectl get resourceslices --field-selector spec.driver=eks-hybrid-dra",
                 "gpu.eks-hybrid-dra or gpu-compute-class.",
                 "driver.enableCPU=true has no effect yet",
+                "kubectl get events --all-namespaces --field-selector reason=CannotAllocate",
+                "kubectl dra explain claim NAME --namespace NAMESPACE",
+                "ConfigMaps with the label eks-hybrid-dra/claim-parameters: \"true\" are translated",
             ],
-            &["WARNING"],
+            &["WARNING", "controller.enabled"],
+        ),
+        (
+            "no controller",
+            &["--set=controller.enabled=false"],
+            &["NOTE: controller.enabled=false", "kubectl dra explain"],
+            &["CannotAllocate", "are translated"],
+        ),
+        (
+            "no translation",
+            &["--set=controller.translation.enabled=false"],
+            &["CannotAllocate"],
+            &["are translated"],
         ),
         ("no CPUs", &[], &["helm test"], &["enableCPU", "WARNING"]),
         (

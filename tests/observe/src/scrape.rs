@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{ReadError, repository};
 
-/// A pod of the kubelet plugin, as Prometheus' discovery of Kubernetes would find it.
+/// A pod of the driver, as Prometheus' discovery of Kubernetes would find it.
 #[derive(Clone, Debug)]
 pub struct Pod {
     /// Address and port of its metrics.
@@ -29,11 +29,8 @@ pub struct Pod {
 pub fn with_pods(pods: &[Pod]) -> Result<Value, ReadError> {
     let path = repository().join("deploy/prometheus/prometheus.yaml");
     let text = fs_err::read_to_string(&path)?;
-    let form = |reason: String| ReadError::Form { path: path.clone(), reason };
-    let mut config: Value = serde_saphyr::from_str(&text).map_err(|error| form(error.to_string()))?;
-    let job = config["scrape_configs"][0].as_object_mut();
-    let job = job.ok_or_else(|| form("scrape_configs has no job".to_owned()))?;
-    job.remove("kubernetes_sd_configs").ok_or_else(|| form("the job discovers no pods".to_owned()))?;
+    let form = |reason: &str| ReadError::Form { path: path.clone(), reason: reason.to_owned() };
+    let mut config: Value = serde_saphyr::from_str(&text).map_err(|error| form(&error.to_string()))?;
     let targets = pods.iter().map(|pod| {
         json!({"targets": [pod.address], "labels": {
             "__meta_kubernetes_pod_label_app_kubernetes_io_name": "dra-driver",
@@ -45,6 +42,12 @@ pub fn with_pods(pods: &[Pod]) -> Result<Value, ReadError> {
             "__meta_kubernetes_pod_name": pod.name,
         }})
     });
-    job.insert("static_configs".to_owned(), targets.collect());
+    let targets: Value = targets.collect();
+    let jobs = config["scrape_configs"].as_array_mut();
+    for job in jobs.ok_or_else(|| form("scrape_configs has no job"))? {
+        let job = job.as_object_mut().ok_or_else(|| form("a job is no object"))?;
+        job.remove("kubernetes_sd_configs").ok_or_else(|| form("a job discovers no pods"))?;
+        job.insert("static_configs".to_owned(), targets.clone());
+    }
     Ok(config)
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dra_controller::explain::Blocker;
 use dra_controller::webhook;
 use dra_driver::node::State;
 use dra_kubelet_plugin::metrics::Reason;
@@ -33,6 +34,48 @@ fn exported() -> BTreeMap<String, Metric> {
         exported.extend(endings.iter().map(|ending| (format!("{}{ending}", entry.name), metric.clone())));
     }
     exported.extend(exported_by_the_webhook());
+    exported.extend(exported_by_the_controller());
+    exported
+}
+
+/// The metrics of `dra-controller run`: name, whether it is a histogram, labels.
+const CONTROLLER: [(&str, bool, &[&str]); 22] = [
+    ("dra_allocation_duration_seconds", true, &["device_class"]),
+    ("dra_pod_allocation_duration_seconds", true, &["device_class"]),
+    ("dra_allocation_errors_total", false, &["reason"]),
+    ("dra_pending_claims", false, &["reason", "device_class"]),
+    ("dra_pending_claims_total", false, &[]),
+    ("dra_oldest_pending_claim_seconds", false, &[]),
+    ("dra_resource_utilization_ratio", false, &["node", "pool", "device_class"]),
+    ("dra_allocatable_devices", false, &["node", "pool", "device_class"]),
+    ("dra_allocated_devices", false, &["node", "pool", "device_class"]),
+    ("dra_allocatable_memory_bytes", false, &["node", "pool"]),
+    ("dra_allocated_memory_bytes", false, &["node", "pool"]),
+    ("dra_unreserved_claims", false, &[]),
+    (
+        "dra_claim_allocation_info",
+        false,
+        &["node", "pool", "device", "dra_claim_namespace", "dra_claim_name", "owner_namespace", "owner_pod"],
+    ),
+    ("dra_claim_allocation_info_left_out", false, &[]),
+    ("dra_controller_leader", false, &[]),
+    ("dra_controller_build_info", false, &["version"]),
+    ("dra_watch_errors_total", false, &["resource"]),
+    ("dra_watch_synced", false, &["resource"]),
+    ("dra_watched_objects", false, &["resource"]),
+    ("dra_explain_duration_seconds", true, &[]),
+    ("dra_controller_writes_total", false, &["kind", "result"]),
+    ("dra_controller_writes_dropped_total", false, &[]),
+];
+
+fn exported_by_the_controller() -> BTreeMap<String, Metric> {
+    let mut exported = BTreeMap::new();
+    for (name, histogram, labels) in CONTROLLER {
+        let endings: &[&str] = if histogram { &["_bucket", "_count", "_sum"] } else { &[""] };
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let metric = Metric { name: name.to_owned(), labels };
+        exported.extend(endings.iter().map(|ending| (format!("{name}{ending}"), metric.clone())));
+    }
     exported
 }
 
@@ -113,15 +156,17 @@ fn every_metric_that_is_used_is_exported() {
                     || label == "driver"
                     || (label == "le" && metric.ends_with("_bucket"));
                 assert!(known, "{place}: {metric} has no label {label}");
-                assert_known_value(&place, &label, &value);
+                assert_known_value(&place, metric, &label, &value);
             }
         }
     }
 }
 
 /// Values of labels that are a closed list.
-fn assert_known_value(place: &str, label: &str, value: &str) {
+fn assert_known_value(place: &str, metric: &str, label: &str, value: &str) {
     let known: Vec<&str> = match label {
+        "reason" if metric.starts_with("dra_pending") => Blocker::ALL.map(Blocker::as_str).to_vec(),
+        "result" => vec!["error"],
         "state" => State::ALL.into_iter().map(State::as_str).collect(),
         "reason" => Reason::ALL.into_iter().map(|(reason, _)| reason.as_str()).collect(),
         "class" => vec!["application", "reset", "reboot", "lost", "unknown"],
@@ -156,7 +201,8 @@ fn every_exported_metric_is_documented_and_shown() {
     }
     let exported = exported();
     let wanted: BTreeSet<String> = exported.values().map(|metric| metric.name.clone()).collect();
-    assert_eq!(documented, wanted);
+    let of_controller: BTreeSet<String> = CONTROLLER.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(documented, wanted.difference(&of_controller).cloned().collect());
 
     let mut shown = BTreeSet::new();
     for (place, expression) in expressions().iter().filter(|(place, _)| !place.starts_with("docs/")) {
@@ -165,6 +211,8 @@ fn every_exported_metric_is_documented_and_shown() {
     // Of slices users know nothing: DRASliceMissing counts devices. What the webhook answers is for whoever looks into
     // one of its alerts.
     let unused = [
+        // The same as dra_pending_claims, without labels.
+        "dra_pending_claims_total",
         "dra_slices_published",
         "dra_webhook_build_info",
         "dra_webhook_request_duration_seconds",
@@ -207,4 +255,14 @@ fn every_alert_says_how_bad_it_is_and_what_to_do() {
         assert!(index.contains(&format!("| [{alert}]({file}) | {severity} |")), "{alert} in the index");
     }
     assert!(pages.is_empty(), "pages about no alert: {pages:?}");
+}
+
+#[test]
+fn the_runbook_says_who_acts_for_each_reason() {
+    let page = fs_err::read_to_string(repository().join("docs/runbooks/DRAClaimPendingTooLong.md")).unwrap();
+    for blocker in Blocker::ALL {
+        // Before a claim was looked at, nobody has to do anything.
+        let named = page.contains(&format!("`{}`", blocker.as_str()));
+        assert_eq!(named, blocker != Blocker::Unexplained, "{}", blocker.as_str());
+    }
 }

@@ -87,6 +87,12 @@ default
 {{- join "," $names -}}
 {{- end -}}
 
+{{/* The classes whose claims are this driver's even while it has no device, by commas. */}}
+{{- define "dra-driver.watchedClasses" -}}
+{{- $installed := without (splitList "," (include "dra-driver.classes" .)) "" -}}
+{{- concat $installed .Values.controller.deviceClasses | uniq | join "," -}}
+{{- end -}}
+
 {{/* What an unprivileged container needs: nothing. */}}
 {{- define "dra-driver.restrictedContainer" -}}
 allowPrivilegeEscalation: false

@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use e2e::api::{GUARD, Space, make, make_global, uid, unique};
+use e2e::api::{GUARD, Space, delete, make, make_global, uid, unique};
 use e2e::cluster::Cluster;
 use e2e::gpu::{kubeconfig_of, program};
 use futures_util::StreamExt;
 use futures_util::stream::iter;
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use kube::Api;
@@ -28,15 +28,21 @@ const AT_ONCE: usize = 4;
 /// The plugin's DaemonSet.
 const SET: &str = "dra-driver-kubelet-plugin";
 
+/// The controller's Deployment.
+const CONTROLLER: &str = "dra-driver-controller";
+
 /// Verb, resource, and what is said without the right.
 type Right = (&'static str, &'static str, &'static str);
 
-const UNINSTALL: [Right; 8] = [
+const UNINSTALL: [Right; 11] = [
     ("list", "resourceclaims", "cannot list the ResourceClaims"),
     ("list", "resourceslices", "cannot list the ResourceSlices"),
     ("delete", "resourceslices", "cannot delete the ResourceSlice"),
     ("delete", "pods", "cannot delete pod"),
     ("delete", "deviceclasses", "cannot delete the DeviceClass"),
+    ("list", "deviceclasses", "cannot list the DeviceClasses"),
+    ("get", "deployments", "cannot get the Deployment"),
+    ("delete", "deployments", "cannot delete the Deployment"),
     ("get", "daemonsets", "cannot get the DaemonSet"),
     ("delete", "daemonsets", "cannot delete the DaemonSet"),
     ("list", "pods", "cannot list the plugin's pods"),
@@ -172,7 +178,8 @@ impl Part {
         command
     }
 
-    /// Makes what an uninstall has to take away: a claim that a pod holds, the plugin, a slice.
+    /// Makes what an uninstall has to take away: a claim that a pod holds, the controller and a class that it has
+    /// translated, the plugin, a slice.
     async fn hold(&self) {
         // No scheduler looks after it, so nobody but the uninstall changes the claim.
         let nowhere = json!({
@@ -193,15 +200,24 @@ impl Part {
             "reservedFor": [{"resource": "pods", "name": "holder", "uid": uid(&pod)}],
         }});
         claims.patch_status("held", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
-        let labels = json!({"app": SET});
-        let set = json!({
-            "metadata": {"name": SET},
-            "spec": {
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": nowhere},
-            },
-        });
-        make(&self.space.api::<DaemonSet>(), set).await;
+        let program = |name: &str| {
+            let labels = json!({"app": name});
+            json!({
+                "metadata": {"name": name},
+                "spec": {
+                    "selector": {"matchLabels": labels},
+                    "template": {"metadata": {"labels": labels}, "spec": nowhere},
+                },
+            })
+        };
+        make(&self.space.api::<DaemonSet>(), program(SET)).await;
+        let mut controller = program(CONTROLLER);
+        // Those of a Deployment may not be of a kind that ends.
+        controller["spec"]["template"]["spec"]["restartPolicy"] = json!("Always");
+        make(&self.space.api::<Deployment>(), controller).await;
+        let labels = json!({format!("{}/translated", self.driver): "true"});
+        let class = json!({"metadata": {"name": self.translated(), "labels": labels}, "spec": {}});
+        make_global::<DeviceClass>(&self.space.client, class).await;
         let slice = json!({
             "metadata": {"name": unique("rights")},
             "spec": {
@@ -219,10 +235,19 @@ impl Part {
         let pod = self.space.api::<Pod>().get_opt("holder").await.unwrap();
         let classes: Api<DeviceClass> = Api::all(self.space.client.clone());
         let class = classes.get_opt(&format!("gpu.{}", self.driver)).await.unwrap();
+        let translated = classes.get_opt(&self.translated()).await.unwrap();
+        let controller = self.space.api::<Deployment>().get_opt(CONTROLLER).await.unwrap();
         set.is_none()
+            && controller.is_none()
             && pod.is_none()
             && class.is_none()
+            && translated.is_none()
             && self.slices().list(&self.own()).await.unwrap().items.is_empty()
+    }
+
+    /// The name of a class that the controller has translated.
+    fn translated(&self) -> String {
+        format!("translated.{}", self.driver)
     }
 
     fn slices(&self) -> Api<ResourceSlice> {
@@ -237,6 +262,8 @@ impl Part {
         let gone = ["delete", "--ignore-not-found", "--wait=false", "--namespace", &self.space.name];
         run("kubectl", &[&gone[..], &["--filename", "-"]].concat(), &self.objects).await.unwrap();
         self.slices().delete_collection(&DeleteParams::default(), &self.own()).await.unwrap();
+        let classes: Api<DeviceClass> = Api::all(self.space.client.clone());
+        delete(&classes, &self.translated()).await;
         self.space.remove().await;
     }
 }

@@ -56,8 +56,11 @@ impl Scene {
             phase: "Running".to_owned(),
             component: "kubelet-plugin".to_owned(),
         };
-        let another =
-            scrape::Pod { component: "webhook".to_owned(), address: "127.0.0.1:1".to_owned(), ..pod.clone() };
+        let another = scrape::Pod {
+            component: "uninstall".to_owned(),
+            address: "127.0.0.1:1".to_owned(),
+            ..pod.clone()
+        };
         let ended =
             scrape::Pod { phase: "Failed".to_owned(), address: "127.0.0.1:2".to_owned(), ..pod.clone() };
         let mut config = scrape::with_pods(&[pod, another, ended]).unwrap();
