@@ -169,7 +169,7 @@ impl Findings {
                 }
             }
         }
-        if !has_short && matches!(group.outcome, Outcome::NoFit) {
+        if !has_short && group.is_no_fit() {
             self.together(query, group, asks, inspection, requests.len());
         }
     }

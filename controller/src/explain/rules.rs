@@ -39,7 +39,7 @@ impl Rule {
             Self::Label(key, value) => format!("the pod's nodeSelector wants the label {key}={value}"),
             Self::Affinity => "the pod's required node affinity excludes it".to_owned(),
             Self::NotReady => "it is not Ready".to_owned(),
-            Self::Cordoned => "it is cordoned (unschedulable)".to_owned(),
+            Self::Cordoned => "it is cordoned".to_owned(),
             Self::Taint(key, value, effect) => {
                 format!("the pod does not tolerate its taint {}", taint_text(key, value, effect))
             }

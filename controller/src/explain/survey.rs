@@ -40,6 +40,15 @@ impl Group {
         self.rules.is_empty()
     }
 
+    /// Whether the claims do not fit, and nothing ended the search. Pools that contradict themselves may be others'.
+    pub(super) fn is_no_fit(&self) -> bool {
+        match &self.outcome {
+            Outcome::Fits => false,
+            Outcome::NoFit => true,
+            Outcome::Error(error) => error.is_about_one_node(),
+        }
+    }
+
     pub(super) fn fits(&self) -> bool {
         matches!(self.outcome, Outcome::Fits)
     }

@@ -259,12 +259,13 @@ impl Words<'_> {
                 );
             }
             What::Fits { held_by } if held_by.is_empty() => {
-                return "the devices would fit, so something else holds the pod back: see the scheduler's own Events"
+                return "the devices fit, so something else holds the pod back: see the scheduler's own Events"
                     .to_owned();
             }
             What::Fits { held_by } => {
                 let held_by: Vec<&str> = held_by.iter().map(|by| &**by).collect();
-                return format!("what holds the pod back is not devices: {}", held_by.join(", "));
+                let fit = if *nodes > 0 { "the devices fit, but " } else { "" };
+                return format!("{fit}{}", held_by.join(", and "));
             }
             What::NoAnswer { looked_at } => {
                 return format!("the time for an answer was over when {looked_at} nodes had been looked at");

@@ -439,14 +439,14 @@ fn nodes_where_the_pod_cannot_run() {
                 }),
             ),
             "scheduler",
-            "1/2 nodes: what holds the pod back is not devices: it has the scheduling gates example.com/quota. \
+            "1/2 nodes: the devices fit, but the pod has the scheduling gates example.com/quota. \
              It would fit on node-a if the pod's scheduling gates were removed.",
         ),
         (
             "a node that is cordoned",
             scene(json!({"spec": {"unschedulable": true}}), json!({})),
             "node_rules",
-            "0/2 nodes: node-a: it is cordoned (unschedulable) (the devices would fit there); node-b has no devices. \
+            "0/2 nodes: node-a: it is cordoned (the devices would fit there); node-b has no devices. \
              It would fit on node-a if the node were uncordoned.",
         ),
         (
@@ -484,7 +484,7 @@ fn nodes_where_the_pod_cannot_run() {
             "a claim on the node with devices for the other",
             bound("node-a"),
             "scheduler",
-            "1/2 nodes: the devices would fit, so something else holds the pod back: see the scheduler's own Events.",
+            "1/2 nodes: the devices fit, so something else holds the pod back: see the scheduler's own Events.",
         ),
     ]);
 }
@@ -506,21 +506,19 @@ fn what_has_nothing_to_do_with_devices() {
             "255 consumers",
             reserved(255),
             "scheduler",
-            "1/1 node: the devices would fit, so something else holds the pod back: see the scheduler's own Events.",
+            "1/1 node: the devices fit, so something else holds the pod back: see the scheduler's own Events.",
         ),
         (
             "no pod",
             Scene::nodes(1).pool("node-a", gpus(2)).claim("train", wanted(&json!({}))),
             "scheduler",
-            "1/1 node: what holds the pod back is not devices: no pod that uses the claim is waiting, and only then \
-             claims are allocated.",
+            "1/1 node: the devices fit, but no pod that uses the claim is waiting, and claims are allocated for pods only.",
         ),
         (
             "a claim that is not made yet",
             unmade,
             "scheduler",
-            "0/1 node: what holds the pod back is not devices: no ResourceClaim was made of the ResourceClaimTemplate \
-             one-gpu yet.",
+            "0/1 node: no ResourceClaim was made of the ResourceClaimTemplate one-gpu yet.",
         ),
     ]);
 }
