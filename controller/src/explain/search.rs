@@ -91,12 +91,15 @@ fn candidates<'g>(query: &Query<'_>, survey: &'g Survey, budget: &Budget) -> Vec
     open.into_iter().take(NODES).chain(barred.into_iter().take(NODES / 2)).collect()
 }
 
-/// How many devices are missing on a node, if others gave back what they have: and if not.
-fn missing(trial: &Trial<'_>) -> (usize, usize) {
+/// How many devices are missing on a node: if others gave back what they have and taints were tolerated; if requests
+/// did not choose among the devices of their classes; and as it is.
+fn missing(trial: &Trial<'_>) -> (usize, usize, usize) {
+    // What the missing slices hold is not known.
+    let may_have = trial.inspection.unusable.iter().any(|(pool, _)| trial.query.is_of_pool(pool));
     if trial.inspection.asks.is_empty() {
-        return (usize::MAX, usize::MAX);
+        return (usize::MAX, if may_have { 0 } else { usize::MAX }, usize::MAX);
     }
-    let mut sums = (0, 0);
+    let mut sums = (0, 0, 0);
     for request in super::look::by_request(&trial.inspection) {
         let of = |could: &dyn Fn(&[Obstacle]) -> bool| {
             let missing = request.iter().map(|ask| {
@@ -107,8 +110,13 @@ fn missing(trial: &Trial<'_>) -> (usize, usize) {
         };
         let is_removable =
             |obstacle: &Obstacle| is_of_others(obstacle) || matches!(obstacle, Obstacle::Taints(_));
+        let is_chosen = |obstacle: &Obstacle| {
+            let is_of_class = matches!(obstacle, Obstacle::ClassSelector(_) | Obstacle::OtherNodes);
+            !is_of_class
+        };
         sums.0 += of(&|obstacles| obstacles.iter().all(is_removable));
-        sums.1 += of(&|obstacles| obstacles.is_empty());
+        sums.1 += if may_have { 0 } else { of(&|obstacles| obstacles.iter().all(is_chosen)) };
+        sums.2 += of(&|obstacles| obstacles.is_empty());
     }
     sums
 }
@@ -221,7 +229,7 @@ fn pools(trial: &Trial<'_>) -> Vec<Change> {
         let pool = crate::model::pool::PoolId::clone(pool);
         if problem.is_some() { Change::MendPool { pool } } else { Change::FinishPool { pool } }
     };
-    trial.inspection.unusable.iter().map(change).collect()
+    trial.inspection.unusable.iter().filter(|(pool, _)| trial.query.is_of_pool(pool)).map(change).collect()
 }
 
 /// Tolerations of all taints that are in the way.
