@@ -1,10 +1,11 @@
 //! A question, and all that is needed to answer it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Asked;
 use super::rules::{Rule, Rules};
+use super::survey::NodeKeys;
 use crate::allocator::{AllocationError, Cancel};
 use crate::cel::{self, Environment};
 use crate::cluster::{Cluster, Name};
@@ -23,6 +24,8 @@ pub(super) struct Query<'a> {
     pub(super) rules: Rules<'a>,
     pub(super) cache: &'a cel::Cache,
     pub(super) cancel: &'a Cancel,
+    /// What tells nodes apart, where it was asked before.
+    pub(super) nodes_known: Option<&'a OnceLock<NodeKeys>>,
 }
 
 impl<'a> Query<'a> {
@@ -34,7 +37,7 @@ impl<'a> Query<'a> {
     ) -> Self {
         let open = asked.claims.iter().copied().filter(|claim| claim.status.allocation.is_none()).collect();
         let rules = Rules::of(&asked);
-        Self { cluster, asked, open, rules, cache, cancel }
+        Self { cluster, asked, open, rules, cache, cancel, nodes_known: None }
     }
 
     /// The nodes: where none are known, those that slices name.
