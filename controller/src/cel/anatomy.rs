@@ -85,7 +85,16 @@ pub struct FalsePart {
     /// Why it is false, with the values: `memory 80Gi < 100Gi`.
     pub says: String,
     /// What it would have to be so that it holds, with a value of the device, and how far that is.
-    pub edit: Option<(Arc<str>, f64)>,
+    pub edit: Option<Edit>,
+}
+
+/// What a part would have to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edit {
+    /// Its text.
+    pub becomes: Arc<str>,
+    /// How far the value in it is from the one that stands there.
+    pub distance: f64,
 }
 
 impl Anatomy {
@@ -150,7 +159,7 @@ impl Part {
                     return Some(part(format!("{} is false", shortened(&self.text)), None));
                 };
                 let nearest = said.iter().filter_map(|(_, edit)| edit.clone());
-                let nearest = nearest.min_by(|(_, one), (_, other)| one.total_cmp(other));
+                let nearest = nearest.min_by(|one, other| one.distance.total_cmp(&other.distance));
                 let says: Vec<&str> = said.iter().map(|(says, _)| says.as_str()).collect();
                 Some(part(says.join(" and "), nearest))
             }
@@ -198,7 +207,7 @@ impl Comparison {
     }
 
     /// Why it is false, and what it would have to be.
-    fn said(&self, device: &Device<'_>) -> Option<(String, Option<(Arc<str>, f64)>)> {
+    fn said(&self, device: &Device<'_>) -> Option<(String, Option<Edit>)> {
         let subject = &self.subject;
         let value = |(node, variables): &(Node, usize)| evaluate::run(node, *variables, device).0.ok();
         let other = self.other.as_ref().map(|other| value(other).ok_or(())).transpose().ok()?;
@@ -229,7 +238,8 @@ impl Comparison {
         };
         let edit = self.edit.as_ref().zip(literal(&is)).map(|(around, literal)| {
             let literal = if self.relation == Relation::In { format!(", {literal}") } else { literal };
-            (format!("{}{literal}{}", around.before, around.after).into(), distance(&is, other.as_ref()))
+            let becomes = format!("{}{literal}{}", around.before, around.after).into();
+            Edit { becomes, distance: distance(&is, other.as_ref()) }
         });
         Some((says, edit))
     }
@@ -494,3 +504,6 @@ fn distance(is: &Value<'_>, wanted: Option<&Value<'_>>) -> f64 {
         _ => 0.0,
     }
 }
+
+#[cfg(test)]
+mod tests;

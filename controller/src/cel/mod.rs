@@ -36,7 +36,7 @@ mod types;
 mod value;
 mod written;
 
-pub use anatomy::{Anatomy, FalsePart};
+pub use anatomy::{Anatomy, Edit, FalsePart};
 pub use cache::{Answer, Cache, Expression};
 pub use cost::LIMIT as COST_LIMIT;
 pub use written::quoted;

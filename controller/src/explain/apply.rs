@@ -173,7 +173,7 @@ fn heal(cluster: &mut Cluster, node: &str, rule: &Rule) {
 }
 
 /// Puts the slices of a pool's newest generation in place of all, as if they were all that there are.
-fn set_newest(cluster: &mut Cluster, pool: &PoolId, change: impl FnOnce(&mut Vec<Slice>)) {
+fn set_newest(cluster: &mut Cluster, pool: &PoolId, change: impl FnOnce(&mut [Slice])) {
     let Some(known) = cluster.inventory().pool(pool) else { return };
     let newest = known.slices().filter(|slice| slice.generation == known.generation());
     let mut slices: Vec<Slice> = newest.cloned().collect();
@@ -185,7 +185,7 @@ fn set_newest(cluster: &mut Cluster, pool: &PoolId, change: impl FnOnce(&mut Vec
 
 /// Takes out what contradicts: devices and sets of counters whose names are there already, and devices that take from
 /// counters which are not there.
-fn mend(slices: &mut Vec<Slice>) {
+fn mend(slices: &mut [Slice]) {
     let mut sets = HashSet::new();
     for slice in slices.iter_mut() {
         let counters = std::mem::take(&mut slice.counters).into_vec().into_iter();

@@ -117,16 +117,7 @@ fn of_selectors(
         if *alike > 2 {
             continue;
         }
-        let place = |index: usize, part, becomes, expression| Change::Selector {
-            claim: Some(ask.claim_name()),
-            request: Some(Arc::clone(&ask.name)),
-            class: None,
-            number: index + 1,
-            part,
-            becomes,
-            expression,
-        };
-        if let Some(set) = edited(trial, selectors, &ask.ask.selectors, one, may_drop, &place)
+        if let Some(set) = edited(trial, selectors, &ask.ask.selectors, one, may_drop, &Owner::Request(ask))
             && !sets.iter().any(|(_, _, known)| *known == set.2)
         {
             sets.push(set);
@@ -138,6 +129,28 @@ fn of_selectors(
     sets.into_iter().map(|(_, _, changes)| changes).take(MOST).collect()
 }
 
+/// Whose selectors they are.
+enum Owner<'o> {
+    Request(&'o Ask<'o>),
+    Class(&'o Arc<str>),
+}
+
+impl Owner<'_> {
+    fn change(
+        &self,
+        index: usize,
+        part: Arc<str>,
+        becomes: Option<Arc<str>>,
+        expression: Option<Arc<str>>,
+    ) -> Change {
+        let (claim, request, class) = match self {
+            Self::Request(ask) => (Some(ask.claim_name()), Some(Arc::clone(&ask.name)), None),
+            Self::Class(class) => (None, None, Some(Arc::clone(class))),
+        };
+        Change::Selector { claim, request, class, number: index + 1, part, becomes, expression }
+    }
+}
+
 /// What selectors would have to say so that they select a device: how many parts change, how far, and the changes.
 fn edited(
     trial: &Trial<'_>,
@@ -145,7 +158,7 @@ fn edited(
     of: &[Selector],
     one: &InspectedDevice,
     may_drop: bool,
-    place: &dyn Fn(usize, Arc<str>, Option<Arc<str>>, Option<Arc<str>>) -> Change,
+    owner: &Owner<'_>,
 ) -> Option<(usize, f64, Vec<Change>)> {
     let (mut parts, mut farness, mut changes) = (0, 0.0, Vec::new());
     for (index, selector) in of.iter().enumerate() {
@@ -157,9 +170,9 @@ fn edited(
         let mut becomes = Vec::new();
         for part in &failing {
             match &part.edit {
-                Some((text, far)) => {
-                    farness += far;
-                    becomes.push((part.index, Some(Arc::clone(text))));
+                Some(edit) => {
+                    farness += edit.distance;
+                    becomes.push((part.index, Some(Arc::clone(&edit.becomes))));
                 }
                 None if may_drop => becomes.push((part.index, None)),
                 None => return None,
@@ -172,7 +185,7 @@ fn edited(
         };
         let part = joined(failing.iter().map(|part| Arc::clone(&part.text)).collect());
         let now = joined(becomes.into_iter().filter_map(|(_, becomes)| becomes).collect());
-        changes.push(place(index, part.unwrap_or_default(), now, expression));
+        changes.push(owner.change(index, part.unwrap_or_default(), now, expression));
     }
     (!changes.is_empty()).then_some((parts, farness, changes))
 }
@@ -240,15 +253,6 @@ fn of_class_selectors(
 ) -> Vec<Vec<Change>> {
     let name = &ask.ask.device_class_name;
     let Some(class) = trial.query.cluster.classes().get(name) else { return Vec::new() };
-    let place = |index: usize, part, becomes, expression| Change::Selector {
-        claim: None,
-        request: None,
-        class: Some(Arc::clone(name)),
-        number: index + 1,
-        part,
-        becomes,
-        expression,
-    };
     let mut shapes = Vec::new();
     let mut sets: Vec<(usize, f64, Vec<Change>)> = Vec::new();
     for one in &inspected.devices {
@@ -257,7 +261,8 @@ fn of_class_selectors(
             continue;
         }
         shapes.push(one.device.shape.number);
-        sets.extend(edited(trial, selectors, &class.spec.selectors, one, true, &place));
+        let owner = Owner::Class(name);
+        sets.extend(edited(trial, selectors, &class.spec.selectors, one, true, &owner));
     }
     sets.sort_by(|(edits, distance, _), (others, farther, _)| {
         edits.cmp(others).then(distance.total_cmp(farther))

@@ -60,6 +60,9 @@ pub enum What {
     Error {
         /// What is wrong.
         message: Arc<str>,
+        /// The first device of which it is true, with its driver and pool.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        device: Option<Arc<str>>,
     },
     /// Other claims have the devices.
     InUse(Held),
@@ -148,8 +151,8 @@ pub enum What {
     NoDevices,
     /// The pod cannot run on nodes.
     Node {
-        /// Why.
-        rule: Arc<str>,
+        /// Why, as it is said of one node.
+        rules: Vec<Arc<str>>,
         /// Whether the claims would fit there.
         has_devices: bool,
     },

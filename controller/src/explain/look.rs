@@ -3,39 +3,37 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use dra_driver::quantity::Quantity;
-
 use super::blocker::Blocker;
+use super::details::{
+    blocker_of, constraint, fits_without_constraints, held, holders, incomplete, selector, text, what_of,
+};
 use super::finding::{Finding, Held, What};
 use super::query::{Ask, Query};
 use super::rules::taint_text;
 use super::survey::{Group, Outcome};
-use crate::allocator::{
-    AllocationError, Inspected, InspectedDevice, Inspection, MAX_RESULTS, Obstacle, SelectorOwner,
-};
+use crate::allocator::{AllocationError, Inspected, InspectedDevice, Inspection, MAX_RESULTS, Obstacle};
 use crate::cel::{self, Anatomy};
-use crate::cluster::{Holder, Name};
-use crate::model::attribute::{AttributeValue, QualifiedName};
+use crate::cluster::Name;
 use crate::model::intern::Device;
-use crate::model::object::{Node, Selector};
-use crate::model::pool::{PoolId, View};
+use crate::model::object::Selector;
+use crate::model::pool::PoolId;
 
 /// How many different findings are kept.
 const MOST: usize = 64;
-/// How many kinds of nodes are looked at in full.
-const GROUPS: usize = 512;
-/// How many claims are named.
-const NAMED: usize = 20;
+/// How many kinds of nodes are looked at.
+const GROUPS: usize = 20_000;
+/// On how many of them it is asked which part of a selector is false.
+const TAKEN_APART: usize = 128;
 /// How many ways in which a selector is false are kept.
 const PARTS: usize = 16;
-/// How many values of a constraint's attribute are shown.
-const VALUES: usize = 8;
 
 /// What is in the way on nodes, as it is found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     found: Vec<Found>,
     by_key: HashMap<(Option<usize>, Arc<str>, What), usize>,
+    /// How many kinds of nodes were looked at.
+    looked_at: usize,
 }
 
 #[derive(Debug)]
@@ -79,13 +77,17 @@ pub(super) fn look(query: &Query<'_>, groups: &[&Group]) -> Vec<Finding> {
         if query.cancel.is_set() {
             break;
         }
-        if let Outcome::Error(error) = &group.outcome {
-            findings.error(query, group, error);
+        let inspection =
+            query.cluster.allocator(query.cache).inspect(Some(group.node()), &query.open, query.cancel);
+        match (&group.outcome, &inspection) {
+            // Each device that fails is told of.
+            (Outcome::Error(AllocationError::Compile { .. } | AllocationError::Evaluate { .. }), Ok(_)) => {}
+            (Outcome::Error(error), _) | (_, Err(error)) => findings.error(query, group, error),
+            _ => {}
         }
-        if let Ok(inspection) =
-            query.cluster.allocator(query.cache).inspect(Some(group.node()), &query.open, query.cancel)
-        {
-            findings.node(query, group, &asks, &inspection, &mut selectors);
+        findings.looked_at += 1;
+        if let Ok(inspection) = &inspection {
+            findings.node(query, group, &asks, inspection, &mut selectors);
         }
     }
     findings.finished(&query.namespace())
@@ -131,7 +133,7 @@ impl Findings {
         inspection: &Inspection,
         selectors: &mut Selectors,
     ) {
-        for (pool, problem) in &inspection.unusable {
+        for (pool, problem) in inspection.unusable.iter().filter(|(pool, _)| query.is_of_pool(pool)) {
             let what = match problem {
                 None => incomplete(query, pool),
                 Some(problem) => {
@@ -150,20 +152,24 @@ impl Findings {
         }
         let requests = by_request(inspection);
         let mut has_short = false;
-        for request in requests.iter().filter(|request| is_short(request)) {
-            has_short = true;
-            for inspected in request {
+        let is_error = matches!(group.outcome, Outcome::Error(_));
+        for request in &requests {
+            let is_short = is_short(request);
+            has_short |= is_short;
+            for inspected in request.iter().filter(|_| is_short || is_error) {
                 let ask = asks.iter().find(|ask| {
                     ask.number == inspected.claim
                         && ask.request == inspected.number
                         && ask.name == inspected.request
                 });
-                if let Some(ask) = ask {
-                    self.short(query, group, ask, inspected, selectors);
+                match ask {
+                    Some(ask) if is_short => self.short(query, group, ask, inspected, selectors),
+                    Some(ask) => self.errors(group, ask, inspected),
+                    None => {}
                 }
             }
         }
-        if !has_short && !group.fits() {
+        if !has_short && group.is_no_fit() {
             self.together(query, group, asks, inspection, requests.len());
         }
     }
@@ -185,7 +191,8 @@ impl Findings {
         }
         let mut in_use = BTreeSet::new();
         let mut used = 0;
-        for one in &inspected.devices {
+        // Devices of drivers that have nothing to do with the class are no news.
+        for one in inspected.devices.iter().filter(|one| query.is_of_driver(&one.pool.driver)) {
             match one.obstacles.first() {
                 None => {}
                 Some(Obstacle::InUse) => {
@@ -202,6 +209,15 @@ impl Findings {
         }
     }
 
+    /// What has no answer, though there are enough devices without it.
+    fn errors(&mut self, group: &Group, ask: &Ask<'_>, inspected: &Inspected) {
+        for obstacle in inspected.devices.iter().filter_map(|one| one.obstacles.first()) {
+            if let Obstacle::Error(error) = obstacle {
+                self.add(group, Some(ask), blocker_of(error), what_of(error), 1, &nobody);
+            }
+        }
+    }
+
     fn obstacle(
         &mut self,
         query: &Query<'_>,
@@ -212,6 +228,7 @@ impl Findings {
         selectors: &mut Selectors,
     ) {
         let shape = one.device.shape.number;
+        let told = Some(one).filter(|_| self.looked_at <= TAKEN_APART);
         let (reason, what) = match obstacle {
             Obstacle::Feature(feature) => {
                 let why = format!(
@@ -224,13 +241,13 @@ impl Findings {
                 let class = query.cluster.classes().get(&ask.ask.device_class_name);
                 let of = class.map_or(&[][..], |class| &class.spec.selectors);
                 let class = Some(Arc::clone(&ask.ask.device_class_name));
-                (Blocker::ClassSelector, selector(query, selectors, class, of, *index, one))
+                (Blocker::ClassSelector, selector(query, selectors, class, of, *index, told))
             }
             Obstacle::RequestSelector(index) => {
                 let of = &ask.ask.selectors;
-                (Blocker::RequestSelector, selector(query, selectors, None, of, *index, one))
+                (Blocker::RequestSelector, selector(query, selectors, None, of, *index, told))
             }
-            Obstacle::Error(error) => (blocker_of(error), What::Error { message: error_text(error).into() }),
+            Obstacle::Error(error) => (blocker_of(error), what_of(error)),
             Obstacle::OtherNodes => {
                 (Blocker::NoDevices, What::Unusable { why: "are for other nodes".into() })
             }
@@ -323,14 +340,14 @@ impl Findings {
                 let pools = query.cluster.inventory().pools();
                 match pools.map(|known| &known.id).find(|id| id.to_string() == *pool) {
                     Some(id) => incomplete(query, id),
-                    None => What::Error { message: error_text(error).into() },
+                    None => what_of(error),
                 }
             }
             AllocationError::InvalidPool { pool, reason, .. } => {
                 What::PoolInvalid { pool: pool.as_str().into(), problem: reason.as_str().into() }
             }
             AllocationError::TooMany { count, .. } => What::TooMany { wanted: *count, most: MAX_RESULTS },
-            _ => What::Error { message: error_text(error).into() },
+            _ => what_of(error),
         };
         self.add(group, None, reason, what, 0, &nobody);
     }
@@ -351,6 +368,7 @@ impl Findings {
             What::Selector { class, number, of, .. } => {
                 What::Selector { class: class.clone(), number: *number, of: *of, parts: Vec::new() }
             }
+            What::Error { message, .. } => What::Error { message: Arc::clone(message), device: None },
             other => other.clone(),
         };
         let request = ask.map(|ask| Arc::clone(&ask.name)).unwrap_or_default();
@@ -368,6 +386,9 @@ impl Findings {
         match (&mut finding.what, what) {
             (What::TooFew { most, free, .. }, What::TooFew { most: more, free: freer, .. }) => {
                 (*most, *free) = (*most, *free).max((more, freer));
+            }
+            (What::Error { device: first, .. }, What::Error { device, .. }) => {
+                *first = first.take().or(device);
             }
             (What::Selector { parts: known, .. }, What::Selector { parts, .. }) => {
                 for (part, _) in parts {
@@ -397,7 +418,7 @@ impl Findings {
             let held = held(found.holders, namespace);
             match &mut finding.what {
                 What::InUse(known) => *known = held,
-                What::Selector { parts, .. } => parts.sort_by(|one, other| other.1.cmp(&one.1)),
+                What::Selector { parts, .. } => parts.sort_by_key(|(_, devices)| std::cmp::Reverse(*devices)),
                 What::Counter { held: known, .. } | What::Capacity { held: known, .. } => *known = held,
                 _ => {}
             }
@@ -422,168 +443,7 @@ impl Found {
     }
 }
 
-/// The claims of the namespace are named first.
-fn held(holders: BTreeSet<Name>, namespace: &str) -> Held {
-    let all = holders.len();
-    let (own, others): (Vec<Name>, Vec<Name>) =
-        holders.into_iter().partition(|name| *name.namespace == *namespace);
-    let by: BTreeSet<Name> = own.into_iter().chain(others).take(NAMED).collect();
-    Held { others: all - by.len(), by }
-}
-
 /// Nobody.
 fn nobody() -> BTreeSet<Name> {
     BTreeSet::new()
-}
-
-/// The claims that have devices of a kind on the nodes of a group.
-fn holders(query: &Query<'_>, group: &Group, is_one: impl Fn(&Device) -> bool) -> BTreeSet<Name> {
-    group.nodes.iter().flat_map(|node| holders_on(query, node, &is_one)).collect()
-}
-
-/// The claims that have devices of a kind on a node, less those that only look after them.
-pub(super) fn holders_on(query: &Query<'_>, node: &Node, is_one: &dyn Fn(&Device) -> bool) -> BTreeSet<Name> {
-    let mut holders = BTreeSet::new();
-    let Ok(views) = query.cluster.inventory().views(Some(node), query.cluster.features.partitionable_devices)
-    else {
-        return holders;
-    };
-    for (pool, view) in views {
-        let View::Usable(usable) = view else { continue };
-        let known: HashMap<&Arc<str>, &[Holder]> = query.cluster.holdings().of_pool(&pool.id).collect();
-        if known.is_empty() {
-            continue;
-        }
-        for device in usable.slices.iter().chain(&usable.others).flat_map(|slice| &slice.devices) {
-            if let Some(of) = known.get(&device.name)
-                && is_one(device)
-            {
-                let of = of.iter().filter(|holder| !holder.admin_access);
-                holders.extend(of.map(|holder| holder.claim.clone()));
-            }
-        }
-    }
-    holders
-}
-
-fn selector(
-    query: &Query<'_>,
-    selectors: &mut Selectors,
-    class: Option<Arc<str>>,
-    of: &[Selector],
-    index: usize,
-    one: &InspectedDevice,
-) -> What {
-    let anatomy = of.get(index).and_then(|selector| selectors.anatomy(query, selector));
-    let parts = anatomy.map(|anatomy| seen(&one.pool, &one.device, |device| anatomy.false_parts(device)));
-    let says: Vec<String> = parts.unwrap_or_default().into_iter().map(|part| part.says).collect();
-    let parts = if says.is_empty() { Vec::new() } else { vec![(says.join(" and ").into(), 1)] };
-    What::Selector { class, number: index + 1, of: of.len(), parts }
-}
-
-/// What a constraint compares, and the values of the devices that could be had.
-fn constraint<'d>(ask: &Ask<'_>, index: usize, devices: impl Iterator<Item = &'d InspectedDevice>) -> What {
-    let of = ask.claim.spec.devices.constraints.get(index);
-    let (rule, attribute) = match of.map(|of| (&of.match_attribute, &of.distinct_attribute)) {
-        Some((Some(attribute), _)) => ("matchAttribute", Arc::clone(attribute)),
-        Some((None, Some(attribute))) => ("distinctAttribute", Arc::clone(attribute)),
-        _ => ("constraint", Arc::default()),
-    };
-    let mut values: Vec<(Option<Arc<str>>, usize)> = Vec::new();
-    let mut seen = BTreeSet::new();
-    for one in devices.filter(|one| seen.insert((one.pool.clone(), Arc::clone(&one.device.name)))) {
-        let value = one.device.attribute(&QualifiedName::resolve(&attribute, &one.pool.driver));
-        let value = value.map(|value| value_text(&value));
-        match values.iter().position(|(known, _)| *known == value) {
-            Some(known) => values[known].1 += 1,
-            None if values.len() < VALUES => values.push((value, 1)),
-            None => {}
-        }
-    }
-    values.sort();
-    What::Constraint { rule: rule.into(), attribute, values }
-}
-
-fn value_text(value: &AttributeValue) -> Arc<str> {
-    let joined = |texts: Vec<String>| texts.join(", ").into();
-    match value {
-        AttributeValue::Int(value) => value.to_string().into(),
-        AttributeValue::Bool(value) => value.to_string().into(),
-        AttributeValue::String(text) => Arc::clone(text),
-        AttributeValue::Version(version) => version.to_string().into(),
-        AttributeValue::Ints(values) => joined(values.iter().map(ToString::to_string).collect()),
-        AttributeValue::Bools(values) => joined(values.iter().map(ToString::to_string).collect()),
-        AttributeValue::Strings(values) => joined(values.iter().map(ToString::to_string).collect()),
-        AttributeValue::Versions(values) => joined(values.iter().map(ToString::to_string).collect()),
-        AttributeValue::Unreadable(why) => Arc::clone(why),
-    }
-}
-
-fn fits_without_constraints(query: &Query<'_>, node: &Node) -> bool {
-    let without = query.open.iter().map(|claim| {
-        let mut claim = (*claim).clone();
-        Arc::make_mut(&mut claim.spec).devices.constraints.clear();
-        claim
-    });
-    let without: Vec<_> = without.collect();
-    let claims: Vec<_> = without.iter().collect();
-    let found = query.cluster.allocator(query.cache).fits(Some(node), &claims, query.cancel);
-    matches!(found, Ok(Some(_)))
-}
-
-fn incomplete(query: &Query<'_>, pool: &PoolId) -> What {
-    let known = query.cluster.inventory().pool(pool);
-    let newest = known.map(|pool| pool.slices().filter(|slice| slice.generation == pool.generation()));
-    let newest: Vec<_> = newest.into_iter().flatten().collect();
-    let of = newest.first().map_or(0, |slice| slice.count);
-    What::PoolIncomplete { pool: pool.to_string().into(), there: newest.len(), of }
-}
-
-/// What kind of thing an error is.
-pub(super) fn blocker_of(error: &AllocationError) -> Blocker {
-    match error {
-        AllocationError::NoClass { .. } => Blocker::ClassMissing,
-        AllocationError::ConstraintBars { .. } => Blocker::Constraint,
-        AllocationError::TooMany { .. } | AllocationError::AlwaysTooMany { .. } => Blocker::TooFewDevices,
-        AllocationError::IncompletePool { .. } => Blocker::PoolIncomplete,
-        AllocationError::InvalidPool { .. }
-        | AllocationError::InvalidPools(_)
-        | AllocationError::SliceNodes(_)
-        | AllocationError::DeviceNodes { .. }
-        | AllocationError::Terms { .. } => Blocker::PoolInvalid,
-        AllocationError::Cancelled => Blocker::NoAnswer,
-        AllocationError::Compile { .. }
-        | AllocationError::Evaluate { .. }
-        | AllocationError::NoFeature { .. }
-        | AllocationError::Request { .. }
-        | AllocationError::UnknownConstraint { .. } => Blocker::SelectorError,
-    }
-}
-
-/// An error for people, who count selectors from one.
-fn error_text(error: &AllocationError) -> String {
-    let of = |owner: &SelectorOwner, index: &usize| {
-        let number = index + 1;
-        match owner {
-            SelectorOwner::Class(class) => format!("selector {number} of DeviceClass {class}"),
-            SelectorOwner::Request { request, .. } => format!("selector {number} of request {request}"),
-        }
-    };
-    match error {
-        AllocationError::Compile { owner, index, source } => {
-            format!("{} does not compile: {}", of(owner, index), source.message())
-        }
-        AllocationError::Evaluate { owner, index, device, source } => {
-            format!("{} has no answer for device {device}: {source}", of(owner, index))
-        }
-        AllocationError::NoFeature { request, what, .. } => format!(
-            "{what} of request {request} is something that this cluster's scheduler does not know; upgrade to \
-             Kubernetes 1.36 or later"
-        ),
-        other => other.to_string(),
-    }
-}
-
-fn text(quantity: &Quantity) -> Arc<str> {
-    quantity.to_string().into()
 }

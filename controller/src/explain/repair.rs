@@ -16,6 +16,8 @@ use crate::model::intern::Device;
 use crate::model::object::{Node, Selector};
 use crate::model::pool::PoolId;
 
+/// How many ways are tried with further changes.
+const BASES: usize = 10;
 /// How many drivers are tried.
 const DRIVERS: usize = 8;
 
@@ -80,28 +82,47 @@ pub(super) fn completed(query: &Query<'_>, bases: &[Vec<Change>]) -> Option<Reme
             });
         }
     }
-    let base = bases.first()?;
-    let (cluster, changed) = apply::all(base, query.cluster, &query.asked);
-    let then = Query::new(&cluster, changed.asked(), query.cache, query.cancel);
-    let way = search::search(&then, &survey(&then), &budget)?;
-    let changes = base.iter().cloned().chain(way.changes).collect();
-    verified(query, changes, &way.node, true)
+    // With what else has to change.
+    bases.iter().take(BASES).find_map(|base| {
+        let (cluster, changed) = apply::all(base, query.cluster, &query.asked);
+        let then = Query::new(&cluster, changed.asked(), query.cache, query.cancel);
+        let survey = survey(&then);
+        if has_error(&survey) {
+            return None;
+        }
+        let way = search::search(&then, &survey, &budget).into_iter().next()?;
+        let changes = base.iter().cloned().chain(way.changes).collect();
+        verified(query, changes, &way.node)
+    })
 }
 
-/// The remedy, if the claims fit with these changes. Where a claim failed for another reason than devices, on no node
-/// that may be tried may there be an error any more.
-pub(super) fn verified(
-    query: &Query<'_>,
-    changes: Vec<Change>,
-    node: &Arc<Node>,
-    had_error: bool,
-) -> Option<Remedy> {
+/// The remedy, if the claims fit with these changes, and on no node there is an error that would end the search.
+pub(super) fn verified(query: &Query<'_>, changes: Vec<Change>, node: &Arc<Node>) -> Option<Remedy> {
     let remedy = Remedy { changes, node: Some(Arc::clone(&node.metadata.name)) };
     let (cluster, changed) = remedy.apply(query.cluster, &query.asked);
     let then = Query::new(&cluster, changed.asked(), query.cache, query.cancel);
     let node = cluster.nodes().get(&node.metadata.name).unwrap_or(node);
     let fits = then.fits_on(node).unwrap_or_default();
-    (fits && !(had_error && has_error(&survey(&then)))).then_some(remedy)
+    let is_safe = || !may_fail(query, &remedy.changes) || !has_error(&survey(&then));
+    (fits && is_safe()).then_some(remedy)
+}
+
+/// Whether changes may bring up errors on nodes that had none: where selectors are asked about other devices than
+/// before, and where all devices are asked for.
+fn may_fail(query: &Query<'_>, changes: &[Change]) -> bool {
+    let is_other = |change: &Change| {
+        matches!(
+            change,
+            Change::Selector { .. }
+                | Change::UseClass { .. }
+                | Change::FinishPool { .. }
+                | Change::MendPool { .. }
+        )
+    };
+    let asks = query.asks();
+    asks.len() > 1
+        || asks.iter().any(|ask| &*ask.ask.allocation_mode == "All")
+        || changes.iter().any(is_other)
 }
 
 fn has_error(survey: &Survey) -> bool {

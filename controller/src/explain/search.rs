@@ -9,19 +9,25 @@ use std::sync::Arc;
 
 use super::blocker::Blocker;
 use super::edits;
-use super::look::{free, is_of_others};
+use super::look::{by_request, free, is_of_others};
 use super::query::Query;
 use super::remedy::Change;
 use super::rules::Rule;
 use super::survey::{Group, Survey};
 use super::trial::{Budget, Trial};
-use crate::allocator::Obstacle;
+use crate::allocator::{Allocated, Allocator, Obstacle};
+use crate::cluster::Cluster;
 use crate::model::object::Node;
 
 /// On how many kinds of nodes changes are tried.
 const NODES: usize = 8;
 /// How many kinds of nodes are compared before.
 const COMPARED: usize = 128;
+/// How many changes may have to be made one after the other, because one shows what the next has to be.
+const DEPTH: usize = 3;
+/// How many first changes are compared, and how many of them are followed.
+const COMPARED_FIRST: usize = 16;
+const FIRST: usize = 3;
 /// How many claims are tried one by one.
 const ONE_BY_ONE: usize = 64;
 
@@ -42,50 +48,63 @@ impl Way {
     }
 }
 
-/// The nearest way that is found.
-pub(super) fn search(query: &Query<'_>, survey: &Survey, budget: &Budget) -> Option<Way> {
-    let mut best: Option<Way> = None;
+/// The ways that are found, the nearest first.
+pub(super) fn search(query: &Query<'_>, survey: &Survey, budget: &Budget) -> Vec<Way> {
+    let mut ways = Vec::new();
     for group in candidates(query, survey, budget) {
         if query.cancel.is_set() {
-            return best;
+            break;
         }
         let trial = Trial::new(query, group.node(), &group.rules, budget);
-        let Some(changes) = nearest(&trial) else { continue };
+        let Some(changes) = nearest(&trial, DEPTH) else { continue };
         let blocker = blocker(&trial, &changes);
-        let way = Way { changes, node: Arc::clone(group.node()), blocker };
-        if best.as_ref().is_none_or(|best| way.distance() < best.distance()) {
-            best = Some(way);
-        }
+        ways.push(Way { changes, node: Arc::clone(group.node()), blocker });
     }
-    best
+    ways.sort_by_key(Way::distance);
+    ways
 }
 
 /// The kinds of nodes that come closest: those on which fewest devices are missing; those first where the pod may run.
 fn candidates<'g>(query: &Query<'_>, survey: &'g Survey, budget: &Budget) -> Vec<&'g Group> {
-    let mut ranked: Vec<_> = survey
-        .groups
-        .iter()
-        .filter(|group| !(group.is_open() && group.fits()))
-        .take(COMPARED)
-        .map(|group| {
-            let barred = (!group.is_open(), !group.fits());
-            ((group.rules.len().min(1), barred, missing(query, group, budget)), group)
-        })
-        .collect();
-    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut groups: Vec<&Group> =
+        survey.groups.iter().filter(|group| !(group.is_open() && group.fits())).collect();
+    if groups.len() > COMPARED {
+        // Those first where it is only others that are in the way.
+        let nobody = Allocated::default();
+        let Cluster { features, .. } = *query.cluster;
+        let (inventory, classes) = (query.cluster.inventory(), query.cluster.classes());
+        let allocator = Allocator::new(features, inventory, classes, &nobody, query.cache);
+        groups.sort_by_cached_key(|group| {
+            let found = allocator.fits(Some(group.node()), &query.open, query.cancel);
+            (!matches!(found, Ok(Some(_))), !group.is_open())
+        });
+        groups.truncate(COMPARED);
+    }
+    let rank = |group: &'g Group| {
+        let trial = Trial::new(query, group.node(), &group.rules, budget);
+        (missing(&trial), group)
+    };
+    let mut ranked: Vec<_> = groups.into_iter().map(rank).collect();
+    ranked.sort_by_key(|(missing, group)| (!group.fits(), *missing));
     let (open, barred): (Vec<_>, Vec<_>) =
         ranked.into_iter().map(|(_, group)| group).partition(|group| group.is_open());
     open.into_iter().take(NODES).chain(barred.into_iter().take(NODES / 2)).collect()
 }
 
-/// How many devices are missing on a node, if others gave back what they have: and if not.
-fn missing(query: &Query<'_>, group: &Group, budget: &Budget) -> (usize, usize) {
-    let trial = Trial::new(query, group.node(), &group.rules, budget);
+/// How many devices are missing on a node: if taints went and others gave back what they have; if the requests asked
+/// for anything of their classes; and as it is.
+fn missing(trial: &Trial<'_>) -> [usize; 3] {
+    // What the missing slices hold is not known.
+    let may_have = trial.inspection.unusable.iter().any(|(pool, _)| trial.query.is_of_pool(pool));
     if trial.inspection.asks.is_empty() {
-        return (usize::MAX, usize::MAX);
+        return [usize::MAX, if may_have { 0 } else { usize::MAX }, usize::MAX];
     }
-    let mut sums = (0, 0);
-    for request in super::look::by_request(&trial.inspection) {
+    let is_removable = |one: &Obstacle| is_of_others(one) || matches!(one, Obstacle::Taints(_));
+    let is_of_request = |one: &Obstacle| {
+        !matches!(one, Obstacle::Feature(_) | Obstacle::ClassSelector(_) | Obstacle::OtherNodes)
+    };
+    let mut sums = [0; 3];
+    for request in by_request(&trial.inspection) {
         let of = |could: &dyn Fn(&[Obstacle]) -> bool| {
             let missing = request.iter().map(|ask| {
                 let found = ask.devices.iter().filter(|one| could(&one.obstacles)).count();
@@ -93,16 +112,15 @@ fn missing(query: &Query<'_>, group: &Group, budget: &Budget) -> (usize, usize) 
             });
             missing.min().unwrap_or_default()
         };
-        let is_removable =
-            |obstacle: &Obstacle| is_of_others(obstacle) || matches!(obstacle, Obstacle::Taints(_));
-        sums.0 += of(&|obstacles| obstacles.iter().all(is_removable));
-        sums.1 += of(&|obstacles| obstacles.is_empty());
+        sums[0] += of(&|obstacles| obstacles.iter().all(is_removable));
+        sums[1] += if may_have { 0 } else { of(&|obstacles| obstacles.iter().all(is_of_request)) };
+        sums[2] += of(&|obstacles| obstacles.is_empty());
     }
     sums
 }
 
 /// The nearest changes that make the claims fit on a node.
-fn nearest(trial: &Trial<'_>) -> Option<Vec<Change>> {
+fn nearest(trial: &Trial<'_>, depth: usize) -> Option<Vec<Change>> {
     // Without these the pod cannot run there, whatever else changes.
     let rules: Vec<Change> = trial.rules.iter().filter_map(|rule| of_rule(trial, rule)).collect();
     if trial.fits(&rules) {
@@ -145,6 +163,23 @@ fn nearest(trial: &Trial<'_>) -> Option<Vec<Change>> {
             break;
         }
     }
+    let pools = pools(trial);
+    let firsts = if pools.is_empty() { sets } else { vec![pools] };
+    step_by_step(trial, firsts, depth)
+}
+
+/// Makes first one change, and looks then for the rest. Those are made first that leave fewest devices missing.
+fn step_by_step(trial: &Trial<'_>, firsts: Vec<Vec<Change>>, depth: usize) -> Option<Vec<Change>> {
+    let depth = depth.checked_sub(1)?;
+    let rank = |first: Vec<Change>| Some((trial.after(&first, missing)?, first));
+    let mut ranked: Vec<_> = firsts.into_iter().take(COMPARED_FIRST).filter_map(rank).collect();
+    ranked.sort_by_key(|(missing, _)| *missing);
+    for (_, first) in ranked.into_iter().take(FIRST) {
+        if let Some(rest) = trial.after(&first, |then| nearest(then, depth)).flatten() {
+            let changes: Vec<Change> = first.into_iter().chain(rest).collect();
+            return Some(trial.least(changes));
+        }
+    }
     None
 }
 
@@ -159,6 +194,10 @@ fn add(trial: &Trial<'_>, near: &mut Vec<Change>, changes: Vec<Change>) -> bool 
 
 /// What was in the way of claims that fit with these changes.
 fn blocker(trial: &Trial<'_>, changes: &[Change]) -> Blocker {
+    // What the missing slices hold is not known: all else can wait.
+    if changes.iter().any(|change| matches!(change, Change::FinishPool { .. })) {
+        return Blocker::PoolIncomplete;
+    }
     let farthest = changes.iter().max_by_key(|change| change.distance());
     let of_rule = |change: &&Change| matches!(change.blocker(), Blocker::NodeRules | Blocker::ClaimElsewhere);
     let is_of_rules = farthest.filter(of_rule).is_some();
@@ -188,7 +227,7 @@ fn pools(trial: &Trial<'_>) -> Vec<Change> {
         let pool = crate::model::pool::PoolId::clone(pool);
         if problem.is_some() { Change::MendPool { pool } } else { Change::FinishPool { pool } }
     };
-    trial.inspection.unusable.iter().map(change).collect()
+    trial.inspection.unusable.iter().filter(|(pool, _)| trial.query.is_of_pool(pool)).map(change).collect()
 }
 
 /// Tolerations of all taints that are in the way.

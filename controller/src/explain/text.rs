@@ -3,6 +3,7 @@
 //! The first sentence says what is in the way, the second what would help, the third what else was seen. So whoever
 //! shows only the beginning shows what matters.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::finding::{Finding, Held, What};
@@ -16,10 +17,12 @@ const FIRST: usize = 500;
 const ALL: usize = 3_000;
 /// How long a note is.
 const NOTE: usize = 1_000;
+/// How many characters of a part of a selector are shown.
+const PART: usize = 200;
 /// How many claims are named.
 const NAMED: usize = 3;
 /// How many ways in which a selector is false are told.
-const PARTS: usize = 3;
+const PARTS: usize = 2;
 
 impl Explanation {
     /// The explanation in words. Its first 1000 bytes make sense alone: see [`Explanation::note`].
@@ -30,7 +33,9 @@ impl Explanation {
             return format!("{}.", capital(seen.blocker.meaning()));
         }
         let words = Words { audience, is_one: is_about_one_request(&seen.findings) };
-        let mut said = seen.findings.iter().map(|finding| words.finding(finding)).peekable();
+        let mut known = HashSet::new();
+        let said = seen.findings.iter().map(|finding| words.finding(finding));
+        let mut said = said.filter(|said| known.insert(said.clone())).peekable();
         let mut text = seen.beginning();
         text.push_str(&said.next().unwrap_or_default());
         while let Some(next) = said.next_if(|next| text.len() + next.len() < FIRST) {
@@ -158,7 +163,11 @@ impl Words<'_> {
                 };
                 return format!("{which} is false on {device}{}", why(parts));
             }
-            What::Error { message } => return message.to_string(),
+            What::Error { message, device: None } => return message.to_string(),
+            What::Error { message, device: Some(first) } => match devices {
+                0 | 1 => return format!("{message} (device {first})"),
+                _ => return format!("{message} ({device}, the first is {first})"),
+            },
             What::InUse(held) => format!("{device} {there} {are} in use{}", self.held(held)),
             What::Taint { taint } => format!("{device} {there} {are} tainted {taint}"),
             What::Counter { counter, set, short, needed, held } => {
@@ -216,13 +225,17 @@ impl Words<'_> {
                 (Some(node), 1) => return format!("{node} has no devices"),
                 _ => return format!("{nodes} nodes have no devices"),
             },
-            What::Node { rule, has_devices } => {
-                let node = match (&finding.node, nodes) {
-                    (Some(node), 1) => node.to_string(),
-                    _ => counted(*nodes, "node", "nodes"),
+            What::Node { rules, has_devices } => {
+                let (node, rules) = match (&finding.node, nodes) {
+                    (Some(node), 1) => (node.to_string(), rules.iter().map(ToString::to_string).collect()),
+                    _ => (
+                        counted(*nodes, "node", "nodes"),
+                        rules.iter().map(|rule| of_several(rule)).collect(),
+                    ),
                 };
-                let devices = if *has_devices { " (the devices would fit there)" } else { "" };
-                return format!("{node}: {rule}{devices}");
+                let rules: Vec<String> = rules;
+                let devices = if *has_devices { ", though the devices would fit there" } else { "" };
+                return format!("{node} {}{devices}", rules.join(", and "));
             }
             What::Elsewhere { bound, nodes } => {
                 let nodes = match nodes.as_slice() {
@@ -250,12 +263,13 @@ impl Words<'_> {
                 );
             }
             What::Fits { held_by } if held_by.is_empty() => {
-                return "the devices would fit, so something else holds the pod back: see the scheduler's own Events"
+                return "the devices fit, so something else holds the pod back: see the scheduler's own Events"
                     .to_owned();
             }
             What::Fits { held_by } => {
                 let held_by: Vec<&str> = held_by.iter().map(|by| &**by).collect();
-                return format!("what holds the pod back is not devices: {}", held_by.join(", "));
+                let fit = if *nodes > 0 { "the devices fit, but " } else { "" };
+                return format!("{fit}{}", held_by.join(", and "));
             }
             What::NoAnswer { looked_at } => {
                 return format!("the time for an answer was over when {looked_at} nodes had been looked at");
@@ -357,9 +371,13 @@ impl Words<'_> {
                 };
                 match becomes {
                     Some(becomes) => {
-                        format!("selector {number} of {owner} had {becomes} instead of {part}")
+                        format!(
+                            "selector {number} of {owner} had {} instead of {}",
+                            short(becomes),
+                            short(part)
+                        )
                     }
-                    None => format!("selector {number} of {owner} were without {part}"),
+                    None => format!("selector {number} of {owner} were without {}", short(part)),
                 }
             }
             Change::DropConstraint { claim, attribute, .. } => {
@@ -395,6 +413,24 @@ fn why(parts: &[(std::sync::Arc<str>, usize)]) -> String {
     };
     let more = if parts.len() > PARTS { ", and others" } else { "" };
     format!(": {}{more}", told.join(", "))
+}
+
+/// What is said of one node, said of several.
+fn of_several(rule: &str) -> String {
+    for (one, several) in [("lacks ", "lack "), ("is ", "are "), ("has ", "have ")] {
+        if let Some(rest) = rule.strip_prefix(one) {
+            return format!("{several}{rest}");
+        }
+    }
+    rule.to_owned()
+}
+
+/// A part of a selector, or its beginning.
+fn short(part: &str) -> String {
+    match part.char_indices().nth(PART) {
+        Some((end, _)) => format!("{} [...]", &part[..end]),
+        None => part.to_owned(),
+    }
 }
 
 fn plural(count: usize, one: &'static str, several: &'static str) -> &'static str {

@@ -66,6 +66,18 @@ impl<'q> Trial<'q> {
         query.fits_on(node).unwrap_or_default()
     }
 
+    /// Does something on the node as it is after these changes.
+    pub(super) fn after<T>(&self, changes: &[Change], then: impl FnOnce(&Trial<'_>) -> T) -> Option<T> {
+        if self.query.cancel.is_set() {
+            return None;
+        }
+        let (cluster, changed) = self.changed(changes);
+        let node = cluster.nodes().get(&self.node.metadata.name)?;
+        let query = Query::new(&cluster, changed.asked(), self.query.cache, self.query.cancel);
+        let rules = query.rules.against(node);
+        Some(then(&Trial::new(&query, node, &rules, self.budget)))
+    }
+
     /// Takes out changes that are not needed, the farthest first.
     pub(super) fn least(&self, mut changes: Vec<Change>) -> Vec<Change> {
         changes.sort_by_key(Change::distance);

@@ -244,7 +244,7 @@ impl Index {
         if !self.leads || claims.is_empty() || !was || blocker == Blocker::Unexplained {
             return Vec::new();
         }
-        let note = explanation.text(&Audience::Namespace(&task.pod.namespace));
+        let note = explanation.note(&Audience::Namespace(&task.pod.namespace));
         let claims =
             claims.iter().map(|(name, claim)| subject(SubjectKind::Claim, name, &claim.metadata.uid));
         let pod = subject(SubjectKind::Pod, &task.pod, &pod.metadata.uid);
