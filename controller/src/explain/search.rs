@@ -94,8 +94,10 @@ fn candidates<'g>(query: &Query<'_>, survey: &'g Survey, budget: &Budget) -> Vec
 /// How many devices are missing on a node: if taints went and others gave back what they have; if the requests asked
 /// for anything of their classes; and as it is.
 fn missing(trial: &Trial<'_>) -> [usize; 3] {
+    // What the missing slices hold is not known.
+    let may_have = trial.inspection.unusable.iter().any(|(pool, _)| trial.query.is_of_pool(pool));
     if trial.inspection.asks.is_empty() {
-        return [usize::MAX; 3];
+        return [usize::MAX, if may_have { 0 } else { usize::MAX }, usize::MAX];
     }
     let is_removable = |one: &Obstacle| is_of_others(one) || matches!(one, Obstacle::Taints(_));
     let is_of_request = |one: &Obstacle| {
@@ -111,7 +113,7 @@ fn missing(trial: &Trial<'_>) -> [usize; 3] {
             missing.min().unwrap_or_default()
         };
         sums[0] += of(&|obstacles| obstacles.iter().all(is_removable));
-        sums[1] += of(&|obstacles| obstacles.iter().all(is_of_request));
+        sums[1] += if may_have { 0 } else { of(&|obstacles| obstacles.iter().all(is_of_request)) };
         sums[2] += of(&|obstacles| obstacles.is_empty());
     }
     sums
@@ -225,7 +227,7 @@ fn pools(trial: &Trial<'_>) -> Vec<Change> {
         let pool = crate::model::pool::PoolId::clone(pool);
         if problem.is_some() { Change::MendPool { pool } } else { Change::FinishPool { pool } }
     };
-    trial.inspection.unusable.iter().map(change).collect()
+    trial.inspection.unusable.iter().filter(|(pool, _)| trial.query.is_of_pool(pool)).map(change).collect()
 }
 
 /// Tolerations of all taints that are in the way.

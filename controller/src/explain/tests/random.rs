@@ -105,8 +105,9 @@ proptest! {
         let fits = fits(&cluster, &asked(&cluster), &cache, &cancel);
         let text = explained.text(&Audience::Everything);
         let is_scheduler = explained.blocker == Blocker::Scheduler;
-        // A selector without an answer on one node ends the search on all.
-        prop_assert!(fits == is_scheduler || explained.blocker == Blocker::SelectorError, "{}", text);
+        // What has no answer on one node ends the search on all.
+        let is_error = explained.findings.iter().any(|finding| matches!(finding.what, What::Error { .. }));
+        prop_assert!(fits == is_scheduler || is_error, "{}", text);
         prop_assert!(!explained.findings.is_empty());
         prop_assert!(text.ends_with('.') && !text.contains(".."), "{}", text);
     }
