@@ -6,8 +6,8 @@ use super::*;
 
 /// A cluster with a node and a class for each kind of trouble.
 #[derive(Default)]
-struct Crowd {
-    scene: Scene,
+pub(super) struct Crowd {
+    pub(super) scene: Scene,
 }
 
 impl Crowd {
@@ -68,7 +68,7 @@ fn two(kind: &str, over: &Value) -> Value {
     json!({"devices": [device("gpu-0", kind, over), device("gpu-1", kind, over)]})
 }
 
-fn crowd() -> Crowd {
+pub(super) fn crowd() -> Crowd {
     let mut crowd = Crowd::default();
     for kind in [
         "in_use",
