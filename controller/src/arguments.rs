@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use dra_runtime::client::ClientOptions;
 use dra_runtime::duration;
 use dra_runtime::logging::LoggingOptions;
@@ -26,6 +26,8 @@ pub struct Arguments {
 pub enum Command {
     /// Say which devices claims would get on a node: a case as JSON on standard input, the answer on standard output.
     Allocate(AllocateOptions),
+    /// Follow the cluster: measure what is allocated, and say why claims wait.
+    Run(RunOptions),
     /// Remove the driver's plugin from all nodes, unless claims have devices of it.
     Uninstall(UninstallOptions),
     /// Refuse claims, templates and DeviceClasses whose configuration for the driver cannot be read.
@@ -43,6 +45,47 @@ pub struct AllocateOptions {
     /// How long one case may take: a number with ms, s, m or h. The scheduler gives a node 10s.
     #[arg(long, env = "ALLOCATE_TIMEOUT", default_value = "10s", value_parser = duration::parse)]
     pub timeout: Duration,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// Options about the API server.
+    #[command(flatten)]
+    pub client: ClientOptions,
+
+    /// The DRA driver's name.
+    #[arg(long, env = "DRIVER_NAME", default_value = "eks-hybrid-dra")]
+    pub driver_name: String,
+
+    /// The driver's DeviceClasses, by commas. Others that select devices of the driver are found; these count before it
+    /// has any.
+    #[arg(long, env = "DEVICE_CLASSES", value_delimiter = ',')]
+    pub device_classes: Vec<String>,
+
+    /// Where /metrics, /healthz and /readyz are served; port 0 takes a free one, and the log says which.
+    #[arg(long, env = "ADMIN_ADDRESS", default_value = "127.0.0.1:8080")]
+    pub admin_address: SocketAddr,
+
+    /// The Lease by which replicas agree which one acts, as namespace/name. It is made where it does not exist.
+    #[arg(long, env = "LEASE")]
+    pub lease: ObjectName,
+
+    /// What tells this replica from others: its pod's name.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: String,
+
+    /// How long a pod may wait before the controller says why: a number with ms, s or m. Most wait a moment only.
+    #[arg(long, env = "EXPLAIN_AFTER", default_value = "10s", value_parser = duration::parse)]
+    pub explain_after: Duration,
+
+    /// How many series of dra_claim_allocation_info there may be.
+    #[arg(long, env = "CLAIM_INFO_LIMIT", default_value_t = 10_000)]
+    pub claim_info_limit: usize,
+
+    /// Show dra_pending_claims_total as well, a gauge whose name Prometheus keeps for counters.
+    #[arg(long, env = "ORDERED_METRIC_NAMES", default_value_t = true, action = ArgAction::Set)]
+    pub ordered_metric_names: bool,
 }
 
 /// Options of `webhook`.

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dra_controller::arguments::{Arguments, Command};
-use dra_controller::{allocate, uninstall, webhook};
+use dra_controller::{allocate, run, uninstall, webhook};
 use dra_runtime::logging;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = logging::start(&arguments.logging).and_then(|()| match &arguments.command {
         Command::Allocate(options) => allocate::run(options),
+        Command::Run(options) => run::run(options),
         Command::Uninstall(options) => uninstall::run(options),
         Command::Webhook(options) => webhook::run(options),
     });

@@ -7,7 +7,6 @@
 //! ```
 
 pub mod arguments;
-mod backoff;
 pub mod claims;
 pub mod driver_files;
 pub mod inspect;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
+use dra_runtime::backoff::Backoff;
 
 /// How often the file is looked for.
 const LOOK: Duration = Duration::from_secs(1);

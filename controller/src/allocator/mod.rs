@@ -41,6 +41,7 @@ mod constraint;
 mod error;
 mod features;
 mod field;
+mod inspect;
 mod islands;
 mod planted;
 mod problem;
@@ -65,9 +66,11 @@ use crate::model::object::{Claim, Class, Node};
 pub use allocated::{Allocated, InPool};
 pub use error::{AllocationError, SelectorOwner};
 pub use features::{Features, NAMES as FEATURE_NAMES};
+pub use inspect::{Inspected, InspectedDevice, Inspection, Obstacle};
 #[cfg(feature = "planted-bugs")]
 pub use planted::{Planted, be_impatient, plant};
 pub use reasons::{Check, Reason, Reasons};
+pub use selectors::class_selects;
 
 use field::Field;
 use problem::{Given, Problem};
@@ -75,7 +78,7 @@ use search::Found;
 use selectors::Selectors;
 
 /// How many devices a claim can hold.
-const MAX_RESULTS: usize = 32;
+pub const MAX_RESULTS: usize = 32;
 
 /// DeviceClasses by name.
 #[derive(Debug, Clone, Default)]

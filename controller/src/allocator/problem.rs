@@ -390,7 +390,7 @@ impl Ask<'_> {
         named(self.request, self.sub_request)
     }
 
-    fn is_barred_by(&self, taint: &Taint) -> bool {
+    pub(super) fn is_barred_by(&self, taint: &Taint) -> bool {
         // Effects that are not known bar nobody.
         matches!(&*taint.effect, "NoSchedule" | "NoExecute")
             && !self.source.tolerations.iter().flatten().any(|toleration| tolerates(toleration, taint))

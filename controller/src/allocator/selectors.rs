@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cel::{self, Answer, Environment, EvaluationError, Expression, Program, Read, Reads};
 use crate::model::intern::{Device, Shape};
+use crate::model::object::Class;
 
 use super::{Cancel, Features};
 
@@ -26,7 +27,7 @@ impl<'a> Selectors<'a> {
 }
 
 /// Whether an expression selects a device. Nothing, where it would have to be evaluated and the allocation is to end.
-pub(super) fn selects(
+pub(crate) fn selects(
     expression: &Expression,
     program: &Program,
     driver: &str,
@@ -75,4 +76,28 @@ fn evaluate(program: &Program, driver: &str, device: &Device) -> Result<bool, Ev
         attributes,
         capacity: &shape.amounts,
     })
+}
+
+/// Whether a class selects a device of a driver, by itself: without regard to nodes, taints and other claims.
+///
+/// # Errors
+/// What is wrong with a selector, or why it has no answer for the device.
+pub fn class_selects(
+    class: &Class,
+    driver: &str,
+    device: &Device,
+    features: Features,
+    cache: &cel::Cache,
+) -> Result<bool, String> {
+    let selectors = Selectors::new(features, cache);
+    for selector in class.spec.selectors.iter().filter_map(|selector| selector.cel.as_ref()) {
+        let expression = selectors.expression(&selector.expression);
+        let program = expression.program().map_err(ToString::to_string)?;
+        match selects(&expression, program, driver, device, &Cancel::default()) {
+            Some(Ok(true)) => {}
+            Some(Ok(false)) | None => return Ok(false),
+            Some(Err(error)) => return Err(error.to_string()),
+        }
+    }
+    Ok(true)
 }

@@ -17,6 +17,7 @@ use dra_driver::quantity::Quantity;
 use self::value::{Fatal, Fault, Value};
 use crate::model::attribute::{AttributeValue, QualifiedName};
 
+mod anatomy;
 mod cache;
 mod check;
 mod cost;
@@ -33,9 +34,12 @@ mod syntax;
 mod tests;
 mod types;
 mod value;
+mod written;
 
+pub use anatomy::{Anatomy, Edit, FalsePart};
 pub use cache::{Answer, Cache, Expression};
 pub use cost::LIMIT as COST_LIMIT;
+pub use written::quoted;
 
 /// What expressions mean.
 ///
@@ -84,6 +88,12 @@ pub struct CompileError {
 const LONGEST_ERROR: usize = 1_000;
 
 impl CompileError {
+    /// What is wrong.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     fn new(message: impl Into<String>) -> Self {
         Self { message: shortened(message.into()) }
     }

@@ -56,6 +56,20 @@ impl Holdings {
         &self.allocated
     }
 
+    /// What is held of some pools, and nothing else.
+    pub(super) fn part_of(&self, pools: &[PoolId]) -> Self {
+        let mut part = Self::default();
+        for pool in pools {
+            if let Some(devices) = self.pools.get(pool) {
+                part.pools.insert(pool.clone(), Arc::clone(devices));
+            }
+            if let Some(taken) = self.allocated.in_pool(pool) {
+                part.allocated.set_pool(pool.clone(), taken.clone());
+            }
+        }
+        part
+    }
+
     /// A claim has another allocation than before.
     pub(super) fn change(&mut self, claim: &Name, before: Option<&Allocation>, now: Option<&Allocation>) {
         let mut changed = BTreeSet::new();

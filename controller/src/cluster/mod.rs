@@ -13,6 +13,7 @@
 
 mod holdings;
 mod name;
+mod part;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

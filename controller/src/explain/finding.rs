@@ -50,13 +50,19 @@ pub enum What {
         class: Option<Arc<str>>,
         /// Which selector it is, from one.
         number: usize,
-        /// Which parts of it are false, and the values that make them so.
-        parts: Vec<Arc<str>>,
+        /// How many selectors there are.
+        of: usize,
+        /// Which parts of it are false, and the values that make them so: each with the number of its devices, those
+        /// with most devices first.
+        parts: Vec<(Arc<str>, usize)>,
     },
     /// Nothing can be made of a selector, a request or a constraint.
     Error {
         /// What is wrong.
         message: Arc<str>,
+        /// The first device of which it is true, with its driver and pool.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        device: Option<Arc<str>>,
     },
     /// Other claims have the devices.
     InUse(Held),
@@ -67,8 +73,10 @@ pub enum What {
     },
     /// Too little is left of a counter that several devices take from.
     Counter {
-        /// The counter and its set, as `set/counter`.
+        /// The counter.
         counter: Arc<str>,
+        /// The set that it belongs to.
+        set: Arc<str>,
         /// How much there is too little.
         short: Arc<str>,
         /// How much the device takes.
@@ -83,11 +91,13 @@ pub enum What {
         capacity: Arc<str>,
         /// How much is asked for.
         wanted: Arc<str>,
-        /// How much is there, or left.
-        left: Arc<str>,
-        /// Whether other claims have taken of it.
-        is_shared: bool,
-        /// Who has taken.
+        /// How much there is: nothing, where the devices have no such capacity.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        there: Option<Arc<str>>,
+        /// How much other claims leave of it, where they have taken some.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        left: Option<Arc<str>>,
+        /// Who has taken some.
         #[serde(flatten)]
         held: Held,
     },
@@ -104,7 +114,16 @@ pub enum What {
     TooFew {
         /// How many are asked for.
         wanted: usize,
-        /// How many match on the node that has most.
+        /// How many match on the node that has most, in use or not.
+        most: usize,
+        /// How many can be had there.
+        free: usize,
+    },
+    /// More devices are asked for than a claim can hold.
+    TooMany {
+        /// How many are asked for.
+        wanted: usize,
+        /// How many a claim can hold.
         most: usize,
     },
     /// A pool's slices are not all there.

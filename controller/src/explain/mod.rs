@@ -6,9 +6,22 @@
 //!                      └──▶ Remedy ──apply──▶ a copy of the cluster in which the allocator finds devices
 //! ```
 
+mod answer;
+mod apply;
 mod blocker;
+mod details;
+mod edits;
 mod finding;
+mod look;
+mod nearest;
+mod query;
 mod remedy;
+mod repair;
+mod rules;
+mod search;
+mod survey;
+mod text;
+mod trial;
 
 use std::sync::Arc;
 
@@ -93,16 +106,20 @@ impl Explanation {
             remedy: None,
         }
     }
-
-    /// The explanation in words. The first 1000 bytes make sense alone.
-    #[must_use]
-    pub fn text(&self, _audience: &Audience<'_>) -> String {
-        format!("0/{} nodes: {}.", self.nodes, self.blocker.meaning())
-    }
 }
 
 /// Says why claims are not allocated, and what would make them fit.
 #[must_use]
-pub fn explain(cluster: &Cluster, asked: &Asked<'_>, _cache: &cel::Cache, _cancel: &Cancel) -> Explanation {
-    Explanation { nodes: cluster.nodes().len(), ..Explanation::unexplained(asked) }
+pub fn explain(cluster: &Cluster, asked: &Asked<'_>, cache: &cel::Cache, cancel: &Cancel) -> Explanation {
+    answer::answer(&query::Query::new(cluster, asked.clone(), cache, cancel))
 }
+
+/// Whether the claims get devices on some node where the pod may run.
+#[must_use]
+pub fn fits(cluster: &Cluster, asked: &Asked<'_>, cache: &cel::Cache, cancel: &Cancel) -> bool {
+    let query = query::Query::new(cluster, asked.clone(), cache, cancel);
+    query.nodes().values().any(|node| query.fits_on(node).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

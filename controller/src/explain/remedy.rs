@@ -9,7 +9,7 @@ use crate::model::object::Claim;
 use crate::model::pod::Pod;
 use crate::model::pool::PoolId;
 
-use super::Asked;
+use super::{Asked, Blocker, apply};
 
 /// The nearest change that makes the claims fit. It was tried: with all changes applied, the allocator finds devices on
 /// the node, and the pod may run there.
@@ -56,6 +56,8 @@ pub enum Change {
     Release {
         /// The claim: nothing where it may not be named.
         claim: Option<Name>,
+        /// It belongs to the namespace that is asked about.
+        is_own: bool,
         /// Nobody uses it.
         is_unreserved: bool,
     },
@@ -136,6 +138,11 @@ pub enum Change {
         /// The node.
         node: Arc<str>,
     },
+    /// A node answers again.
+    NodeReady {
+        /// The node.
+        node: Arc<str>,
+    },
     /// A claim of the pod loses a consumer.
     FreeReservation {
         /// The claim.
@@ -143,6 +150,48 @@ pub enum Change {
     },
     /// The pod's scheduling gates go.
     OpenGates,
+}
+
+impl Change {
+    /// How far it is from what there is: of two remedies, the one whose farthest change is nearer is told.
+    #[must_use]
+    pub fn distance(&self) -> u8 {
+        match self {
+            Self::FinishPool { .. } | Self::MendPool { .. } => 0,
+            Self::Tolerate { .. } | Self::OpenGates => 1,
+            Self::Release { is_own: true, .. } | Self::FreeReservation { .. } => 2,
+            Self::Release { .. } => 3,
+            Self::Count { .. } | Self::Capacity { .. } => 4,
+            Self::Selector { class: None, becomes: Some(_), .. } => 4,
+            Self::Selector { .. } | Self::DropConstraint { .. } | Self::UseClass { .. } => 5,
+            Self::DropNodeRule { .. }
+            | Self::TolerateNode { .. }
+            | Self::Uncordon { .. }
+            | Self::NodeReady { .. } => 6,
+        }
+    }
+
+    /// What is in the way where this is what has to change.
+    #[must_use]
+    pub fn blocker(&self) -> Blocker {
+        match self {
+            Self::FinishPool { .. } => Blocker::PoolIncomplete,
+            Self::MendPool { .. } => Blocker::PoolInvalid,
+            Self::Tolerate { .. } => Blocker::DeviceTaint,
+            Self::Release { .. } => Blocker::InUse,
+            Self::UseClass { .. } | Self::Selector { class: Some(_), .. } => Blocker::ClassSelector,
+            Self::Selector { .. } => Blocker::RequestSelector,
+            Self::Count { .. } => Blocker::TooFewDevices,
+            Self::Capacity { .. } => Blocker::Capacity,
+            Self::DropConstraint { .. } => Blocker::Constraint,
+            Self::DropNodeRule { .. }
+            | Self::TolerateNode { .. }
+            | Self::Uncordon { .. }
+            | Self::NodeReady { .. } => Blocker::NodeRules,
+            Self::FreeReservation { .. } => Blocker::ReservedFull,
+            Self::OpenGates => Blocker::Scheduler,
+        }
+    }
 }
 
 /// What is asked about, in a copy that was changed.
@@ -166,9 +215,7 @@ impl Remedy {
     /// The cluster, and what is asked about, with all changes.
     #[must_use]
     pub fn apply(&self, cluster: &Cluster, asked: &Asked<'_>) -> (Cluster, Changed) {
-        let changed =
-            Changed { pod: asked.pod.cloned(), claims: asked.claims.iter().copied().cloned().collect() };
-        (cluster.clone(), changed)
+        apply::all(&self.changes, cluster, asked)
     }
 }
 

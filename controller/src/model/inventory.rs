@@ -70,7 +70,8 @@ impl Inventory {
         self.set(id.clone(), slices);
     }
 
-    fn set(&mut self, id: PoolId, slices: Vec<Arc<Slice>>) {
+    /// Gives a pool these slices, which may be another inventory's.
+    pub fn set(&mut self, id: PoolId, slices: Vec<Arc<Slice>>) {
         self.remove(&id);
         if slices.is_empty() {
             return;
@@ -118,6 +119,16 @@ impl Inventory {
             }
         }
         Ok(views)
+    }
+
+    /// The pools that a node may see something of, and no others.
+    #[must_use]
+    pub fn part_of(&self, node: &Node) -> Self {
+        let own: BTreeSet<PoolId> = self.by_node.get(&node.metadata.name).cloned().unwrap_or_default();
+        let ids = own.iter().chain(self.everywhere.iter());
+        let pools = ids.filter_map(|id| Some((id.clone(), Arc::clone(self.pools.get(id)?)))).collect();
+        let by_node = HashMap::from([(Arc::clone(&node.metadata.name), own)]);
+        Self { pools: Arc::new(pools), by_node: Arc::new(by_node), everywhere: Arc::clone(&self.everywhere) }
     }
 
     fn remove(&mut self, id: &PoolId) {

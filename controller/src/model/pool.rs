@@ -23,7 +23,7 @@ impl std::fmt::Display for PoolId {
 }
 
 /// A ResourceSlice.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Slice {
     /// Its name.
     pub name: Arc<str>,
@@ -156,6 +156,11 @@ impl Pool {
     pub fn new(id: PoolId, slices: Vec<Arc<Slice>>) -> Self {
         let newest = slices.iter().map(|slice| slice.generation).max().unwrap_or_default();
         Self { id, slices, newest, problem: [OnceLock::new(), OnceLock::new()] }
+    }
+
+    /// Its slices, of all generations, as they are kept.
+    pub fn shared_slices(&self) -> impl Iterator<Item = &Arc<Slice>> {
+        self.slices.iter()
     }
 
     /// Its slices, of all generations.

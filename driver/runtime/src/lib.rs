@@ -2,9 +2,11 @@
 //! values of flags.
 
 pub mod admin;
+pub mod backoff;
 pub mod client;
 pub mod connections;
 pub mod duration;
 pub mod events;
+pub mod lease;
 pub mod logging;
 pub mod object_name;

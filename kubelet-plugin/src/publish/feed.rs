@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::server::{RequestError, Server};
-use crate::backoff::Backoff;
+use dra_runtime::backoff::Backoff;
 
 /// How long the API server shall let a watch last, in seconds: a random time between these.
 const WATCH: std::ops::Range<u32> = 40..50;

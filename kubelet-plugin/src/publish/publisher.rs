@@ -15,8 +15,8 @@ use super::mirror::Mirror;
 use super::server::{RequestError, Server, name};
 use super::taints::Taints;
 use super::{Inputs, Settings};
-use crate::backoff::Backoff;
 use crate::metrics::{Metrics, Reason};
+use dra_runtime::backoff::Backoff;
 
 /// Keeps the slices as they should be.
 pub(super) struct Publisher {

@@ -368,10 +368,11 @@ async fn an_event_is_not_repeated_while_nothing_changes() {
     let scene = Scene::new("steady").await;
     let (_, class) = two_devices(&scene, "steady", json!({})).await;
     scene.wants("steady", &class, json!({"count": 3})).await;
-    let told = scene.blocked("steady", &class, "too_few_devices").await;
-    // Some rounds of explanations.
+    scene.blocked("steady", &class, "too_few_devices").await;
+    // Some rounds of explanations, while other tests change the cluster.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(scene.events("ResourceClaim", "steady").await, [told]);
+    let events = scene.events("ResourceClaim", "steady").await;
+    assert_eq!(events.len(), 1, "one Event, whose words may change: {events:#?}");
     let errors =
         scene.controller.value("dra_allocation_errors_total", &[("reason", "too_few_devices")]).await;
     assert_eq!(errors, Some(1.0));

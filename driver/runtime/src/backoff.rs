@@ -6,21 +6,21 @@ const FIRST: Duration = Duration::from_millis(50);
 
 /// The waits after failures that follow each other.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The wait after one more failure: twice the last, at most `longest`, of which a random part up to a half is
     /// left out.
-    pub(crate) fn next(&mut self, longest: Duration) -> Duration {
+    pub fn next(&mut self, longest: Duration) -> Duration {
         let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(longest);
         self.failures = self.failures.saturating_add(1);
         wait.mul_f64(1.0 - fastrand::f64() / 2.0)
     }
 
     /// It went well.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }

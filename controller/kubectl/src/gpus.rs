@@ -1,0 +1,162 @@
+//! `gpus`: each device of the driver, and who has it.
+
+use anyhow::Result;
+use dra_controller::cluster::Cluster;
+use dra_controller::model::attribute::{AttributeValue, QualifiedName};
+use dra_controller::model::intern::Device;
+use dra_controller::model::pool::{Pool, Slice, View};
+use serde::Serialize;
+
+use crate::arguments::{Format, Global};
+use crate::output::{self, Table};
+use crate::read::Read;
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// The node: empty where it is not one.
+    pub node: String,
+    /// The pool.
+    pub pool: String,
+    /// The device.
+    pub device: String,
+    /// What it is: a GPU, or a partition.
+    pub r#type: String,
+    /// The product's name.
+    pub product: String,
+    /// Its memory.
+    pub memory: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// `free`, `in use`, `tainted`, `incomplete` or `invalid`.
+    pub state: &'static str,
+    /// Its taints, as `key=value:effect`.
+    pub taints: Vec<String>,
+    /// The claims that have it, as namespace/name.
+    pub claims: Vec<String>,
+    /// The pods for which these are reserved, as namespace/name.
+    pub pods: Vec<String>,
+}
+
+/// The devices of the driver, in the format that is asked for.
+///
+/// # Errors
+/// When they cannot be written as such.
+pub fn gpus(read: &Read, global: &Global) -> Result<String> {
+    let rows = rows(&read.cluster, &global.driver_name);
+    match global.output {
+        Format::Table | Format::Wide => Ok(table(&rows, global.output == Format::Wide, &global.driver_name)),
+        format => output::data(format, &rows),
+    }
+}
+
+/// The devices of a driver.
+#[must_use]
+pub fn rows(cluster: &Cluster, driver: &str) -> Vec<Row> {
+    let mut rows: Vec<Row> = cluster
+        .inventory()
+        .pools()
+        .filter(|pool| &*pool.id.driver == driver)
+        .flat_map(|pool| of_pool(cluster, pool))
+        .collect();
+    rows.sort_by(|one, other| {
+        (&one.node, &one.pool, &one.device).cmp(&(&other.node, &other.pool, &other.device))
+    });
+    rows
+}
+
+fn of_pool(cluster: &Cluster, pool: &Pool) -> Vec<Row> {
+    let newest = || pool.slices().filter(|slice| slice.generation == pool.generation());
+    let node = newest().find_map(|slice| slice.reach.node_name.clone());
+    let node = node.and_then(|node| cluster.nodes().get(&node).cloned());
+    let unusable = match pool.view(node.as_deref(), cluster.features.partitionable_devices) {
+        Ok(Some(View::Incomplete)) => Some("incomplete"),
+        Ok(Some(View::Invalid(_))) | Err(_) => Some("invalid"),
+        Ok(_) => None,
+    };
+    let each = newest().flat_map(|slice| slice.devices.iter().map(move |device| (slice, device)));
+    each.map(|(slice, device)| row(cluster, pool, slice, device, unusable)).collect()
+}
+
+fn row(
+    cluster: &Cluster,
+    pool: &Pool,
+    slice: &Slice,
+    device: &Device,
+    unusable: Option<&'static str>,
+) -> Row {
+    let text = |name: &str| {
+        let name = QualifiedName { domain: pool.id.driver.clone(), name: name.into() };
+        match device.attribute(&name) {
+            Some(AttributeValue::String(text)) => text.to_string(),
+            _ => String::new(),
+        }
+    };
+    let holders = cluster.holdings().of(&pool.id, &device.name);
+    let held: Vec<_> = holders.iter().filter(|holder| !holder.admin_access).collect();
+    let taints: Vec<String> = device
+        .shape
+        .taints
+        .iter()
+        .map(|taint| format!("{}={}:{}", taint.key, taint.value, taint.effect))
+        .collect();
+    let state = match (unusable, held.is_empty(), taints.is_empty()) {
+        (_, false, _) => "in use",
+        (Some(unusable), ..) => unusable,
+        (None, true, false) => "tainted",
+        (None, true, true) => "free",
+    };
+    let memory = device.shape.amounts.iter().find(|(name, _)| &*name.name == "memory");
+    let pods = holders.iter().flat_map(|holder| {
+        let claim = cluster.claims().get(&holder.claim);
+        let reserved = claim.into_iter().flat_map(|claim| &claim.status.reserved_for);
+        reserved.filter(|one| one.is_pod()).map(|pod| format!("{}/{}", holder.claim.namespace, pod.name))
+    });
+    Row {
+        node: slice.reach.node_name.as_deref().unwrap_or_default().to_owned(),
+        pool: pool.id.name.to_string(),
+        device: device.name.to_string(),
+        r#type: text("type"),
+        product: text("productName"),
+        memory: memory.map(|(_, amount)| amount.to_string()).unwrap_or_default(),
+        uuid: text("uuid"),
+        state,
+        taints,
+        claims: holders.iter().map(|holder| holder.claim.to_string()).collect(),
+        pods: pods.collect(),
+    }
+}
+
+fn table(rows: &[Row], is_wide: bool, driver: &str) -> String {
+    if rows.is_empty() {
+        return format!("No ResourceSlice of driver {driver} has devices.\n");
+    }
+    let mut heads = vec!["NODE", "DEVICE", "TYPE", "PRODUCT", "MEMORY", "STATE", "CLAIM", "POD"];
+    if is_wide {
+        heads.extend(["POOL", "UUID"]);
+    }
+    let mut table = Table::new(&heads);
+    for row in rows {
+        let state = match row.taints.as_slice() {
+            [] => row.state.to_owned(),
+            taints if row.state == "tainted" => format!("tainted {}", taints.join(",")),
+            taints => format!("{}, tainted {}", row.state, taints.join(",")),
+        };
+        let mut cells = vec![
+            row.node.clone(),
+            row.device.clone(),
+            row.r#type.clone(),
+            row.product.clone(),
+            row.memory.clone(),
+            state,
+            row.claims.join(","),
+            row.pods.join(","),
+        ];
+        if is_wide {
+            cells.extend([row.pool.clone(), row.uuid.clone()]);
+        }
+        table.row(cells);
+    }
+    table.text()
+}

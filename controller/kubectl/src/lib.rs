@@ -1,0 +1,16 @@
+//! `kubectl-dra`: who has which GPU, why claims wait, and what is wrong with an installation.
+//!
+//! Everything is read with the caller's own rights, whether the controller runs or not.
+//!
+//! ```text
+//! kubeconfig ──▶ connect ──▶ read: lists ──▶ Cluster ──▶ gpus, claims, explain ──▶ table, JSON, YAML
+//! ```
+
+pub mod arguments;
+pub mod claims;
+pub mod connect;
+pub mod explain;
+pub mod gpus;
+pub mod output;
+pub mod read;
+pub mod run;

@@ -1,0 +1,215 @@
+//! What the caller may read of a cluster.
+
+use std::time::Duration;
+
+use dra_controller::allocator::Features;
+use dra_controller::cluster::{Cluster, Lists};
+use dra_controller::model::object::{Claim, Class, Node, Slice};
+use dra_controller::model::pod::Pod;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::ListParams;
+use kube::core::Request;
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::connect::Connection;
+
+/// How many objects are asked for at once.
+const PAGE: u32 = 500;
+/// How long the API server may take for an answer.
+const ANSWER: Duration = Duration::from_secs(60);
+/// The Events' reason when the controller says why something waits.
+const REASON: &str = "CannotAllocate";
+
+/// Why a cluster cannot be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The API server refused, or the link failed.
+    #[error("cannot list {resource}: {source}; check the address and the user of the kubeconfig")]
+    Failed {
+        /// The resource.
+        resource: &'static str,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// No answer came in time.
+    #[error("cannot list {resource}: no answer from the API server within {} s", ANSWER.as_secs())]
+    NoAnswer {
+        /// The resource.
+        resource: &'static str,
+    },
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Read {
+    /// All that could be read.
+    pub cluster: Cluster,
+    /// What could not.
+    pub hidden: Vec<Hidden>,
+}
+
+/// Something that the caller may not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hidden {
+    /// The resource.
+    pub resource: &'static str,
+    /// Its group: empty for the core.
+    pub group: &'static str,
+    /// Whether those of the own namespace could be read.
+    pub own_namespace_only: bool,
+}
+
+impl std::fmt::Display for Hidden {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { resource, group, own_namespace_only } = self;
+        let of = if group.is_empty() { String::new() } else { format!(".{group}") };
+        if *own_namespace_only {
+            write!(formatter, "{resource} of other namespaces (to list {resource}{of} of all namespaces)")
+        } else {
+            write!(formatter, "{resource} (to list {resource}{of})")
+        }
+    }
+}
+
+impl Read {
+    /// Whether a resource could be read as a whole.
+    #[must_use]
+    pub fn has_all(&self, resource: &str) -> bool {
+        !self.hidden.iter().any(|hidden| hidden.resource == resource)
+    }
+}
+
+const DEVICES: &str = "resource.k8s.io";
+
+/// Reads all that has to do with devices, as far as the caller may.
+///
+/// # Errors
+/// [`ReadError`], where something else than a right is missing.
+pub async fn read(connection: &Connection) -> Result<Read, ReadError> {
+    let Connection { client, namespace } = connection;
+    let mut hidden = Vec::new();
+    let slices = whole::<Slice>(client, "resourceslices", DEVICES, &mut hidden).await?;
+    let classes = whole::<Class>(client, "deviceclasses", DEVICES, &mut hidden).await?;
+    let nodes = whole::<Node>(client, "nodes", "", &mut hidden).await?;
+    let claims = namespaced::<Claim>(client, "resourceclaims", DEVICES, namespace, &mut hidden).await?;
+    let pods = namespaced::<Pod>(client, "pods", "", namespace, &mut hidden).await?;
+    // Who may list nothing may ask for the version all the same.
+    let features = match timeout(ANSWER, client.apiserver_version()).await {
+        Ok(Ok(version)) => Features::of_server(number(&version.major), number(&version.minor)),
+        _ => Features::default(),
+    };
+    let cluster = Cluster::of(features, Lists { slices, classes, nodes, claims, pods });
+    Ok(Read { cluster, hidden })
+}
+
+/// What the controller says about an object, as far as the caller may read Events.
+///
+/// # Errors
+/// [`ReadError`], where something else than a right is missing.
+pub async fn events(connection: &Connection, kind: &str, name: &str) -> Result<Vec<String>, ReadError> {
+    let api: Api<Event> = Api::namespaced(connection.client.clone(), &connection.namespace);
+    let fields = format!("involvedObject.kind={kind},involvedObject.name={name},reason={REASON}");
+    match answer("events", api.list(&ListParams::default().fields(&fields))).await {
+        Ok(events) => Ok(events.items.into_iter().filter_map(|event| event.message).collect()),
+        Err(error) if is_forbidden(&error) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// All objects of a resource: none where the caller may not list them.
+async fn whole<T: DeserializeOwned>(
+    client: &Client,
+    resource: &'static str,
+    group: &'static str,
+    hidden: &mut Vec<Hidden>,
+) -> Result<Vec<T>, ReadError> {
+    match list(client, resource, &path(group, None, resource)).await {
+        Err(error) if is_forbidden(&error) => {
+            hidden.push(Hidden { resource, group, own_namespace_only: false });
+            Ok(Vec::new())
+        }
+        listed => listed,
+    }
+}
+
+/// All objects of a resource, or those of a namespace where the caller may not list all.
+async fn namespaced<T: DeserializeOwned>(
+    client: &Client,
+    resource: &'static str,
+    group: &'static str,
+    namespace: &str,
+    hidden: &mut Vec<Hidden>,
+) -> Result<Vec<T>, ReadError> {
+    match list(client, resource, &path(group, None, resource)).await {
+        Err(error) if is_forbidden(&error) => {}
+        listed => return listed,
+    }
+    let own = list(client, resource, &path(group, Some(namespace), resource)).await;
+    hidden.push(Hidden { resource, group, own_namespace_only: own.is_ok() });
+    match own {
+        Err(error) if is_forbidden(&error) => Ok(Vec::new()),
+        listed => listed,
+    }
+}
+
+fn path(group: &str, namespace: Option<&str>, resource: &str) -> String {
+    let root = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") };
+    let namespace = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+    format!("{root}{namespace}/{resource}")
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    #[serde(default)]
+    metadata: PageMetadata,
+    items: Option<Vec<T>>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageMetadata {
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+async fn list<T: DeserializeOwned>(
+    client: &Client,
+    resource: &'static str,
+    path: &str,
+) -> Result<Vec<T>, ReadError> {
+    let mut all = Vec::new();
+    let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
+    loop {
+        let request = Request::new(path).list(&params).map_err(kube::Error::BuildRequest);
+        let request = request.map_err(|source| ReadError::Failed { resource, source: Box::new(source) })?;
+        let page: Page<T> = answer(resource, client.request(request)).await?;
+        all.extend(page.items.into_iter().flatten());
+        match page.metadata.next.filter(|next| !next.is_empty()) {
+            Some(next) => params.continue_token = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
+
+async fn answer<T>(
+    resource: &'static str,
+    asked: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ReadError> {
+    let answer = timeout(ANSWER, asked).await.map_err(|_| ReadError::NoAnswer { resource })?;
+    answer.map_err(|source| ReadError::Failed { resource, source: Box::new(source) })
+}
+
+fn is_forbidden(error: &ReadError) -> bool {
+    matches!(error, ReadError::Failed { source, .. }
+        if matches!(&**source, kube::Error::Api(status) if status.is_forbidden()))
+}
+
+/// The digits that a text begins with: some clusters' versions end in `+`.
+fn number(text: &str) -> u32 {
+    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_default()
+}

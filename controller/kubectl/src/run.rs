@@ -1,0 +1,49 @@
+//! The commands.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+
+use crate::arguments::{Arguments, Command};
+use crate::connect::connect;
+use crate::read::{Read, read};
+use crate::{claims, explain, gpus};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What kept it from being done, for people.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Command::Completion { shell } = &arguments.command {
+        let mut command = Arguments::command();
+        clap_complete::generate(*shell, &mut command, "kubectl-dra", &mut std::io::stdout());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.context("cannot start")?.block_on(on_cluster(arguments))
+}
+
+async fn on_cluster(arguments: &Arguments) -> Result<ExitCode> {
+    let global = &arguments.global;
+    let connection = connect(global).await?;
+    let read = read(&connection).await?;
+    match &arguments.command {
+        Command::Gpus => print!("{}", gpus::gpus(&read, global)?),
+        Command::Claims => print!("{}", claims::claims(&read, global, &connection.namespace)?),
+        Command::Explain { kind, name } => {
+            print!("{}", explain::explain(&connection, &read, global, *kind, name).await?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Completion { .. } => {}
+    }
+    tell_hidden(&read);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is not shown, because the caller may not see it.
+fn tell_hidden(read: &Read) {
+    for hidden in &read.hidden {
+        eprintln!("kubectl-dra: you lack the right to see {hidden}");
+    }
+}

@@ -1,0 +1,30 @@
+//! Names that are alike.
+
+use std::sync::Arc;
+
+/// How long names may be that are compared letter by letter.
+const LONGEST: usize = 253;
+
+/// How many letters have to be put in, taken out or changed to make one name of another.
+pub(super) fn distance(one: &str, other: &str) -> usize {
+    let one: Vec<char> = one.chars().take(LONGEST).collect();
+    let other: Vec<char> = other.chars().take(LONGEST).collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, theirs) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != theirs);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+/// The name that is meant, of those that there are: no more than a third of it may differ.
+pub(super) fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n Arc<str>>) -> Option<&'n Arc<str>> {
+    let close = names.map(|name| (distance(name, wanted), name));
+    let (far, name) = close.min()?;
+    (far <= wanted.chars().count().div_ceil(3)).then_some(name)
+}
