@@ -90,7 +90,7 @@ fn itself(metrics: &str, say: &mut dyn FnMut(&str, Vec<Truth>)) {
     };
     say("Controllers", vec![number(1.0)]);
     say("Leaders", vec![number(1.0)]);
-    say("Watches that are broken", vec![number(0.0)]);
+    say("Resources not read yet", vec![number(0.0)]);
     say("Devices left out of the join", vec![number(0.0)]);
     // Other tests make and delete objects meanwhile.
     say("Objects", vec![by("dra_watched_objects", &["resource"], &|count| 0.0..=count + 1000.0)]);
