@@ -64,10 +64,13 @@ async fn the_controller_writes_what_it_has_translated_alone() {
 
     let marked = "with its label";
     let both = json!([own, {"cel": {"expression": "true"}}]);
+    let of_gpus = format!("device.driver == '{driver}' && device.attributes['{driver}'].type == 'gpu'");
+    let of_gpus = json!({"cel": {"expression": of_gpus}});
     let open = json!([{"cel": {"expression": format!("device.driver == '{driver}' || true")}}]);
     for (what, act, denied) in [
         ("a class", Act::MakeClass(good.clone()), None),
         ("a class that is narrower", Act::MakeClass(class(&label, json!({"selectors": both}))), None),
+        ("a class as the chart has it", Act::MakeClass(class(&label, json!({"selectors": [of_gpus]}))), None),
         (
             "a class without the label",
             Act::MakeClass(class(&json!({}), json!({"selectors": [own]}))),
