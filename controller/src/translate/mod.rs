@@ -1,0 +1,14 @@
+//! From parameters and objects of old versions of `resource.k8s.io` to v1.
+//!
+//! ```text
+//! YAML ──▶ text: documents ──▶ convert ──▶ v1 documents, warnings      kubectl-dra convert
+//!                                 ▲
+//!                             parameters
+//!                                 ▼
+//! ConfigMaps, by a watch ──▶ live ──▶ ResourceClaimTemplates, DeviceClasses, Events
+//! ```
+
+mod nearest;
+mod parameters;
+
+pub use parameters::{ParameterError, Parameters, Problem, Purpose};
