@@ -10,5 +10,10 @@
 
 mod nearest;
 mod parameters;
+mod pods;
+mod text;
+mod told;
 
 pub use parameters::{ParameterError, Parameters, Problem, Purpose};
+pub use text::SyntaxError;
+pub use told::Told;
