@@ -8,12 +8,15 @@
 //! ConfigMaps, by a watch ──▶ live ──▶ ResourceClaimTemplates, DeviceClasses, Events
 //! ```
 
+mod convert;
 mod nearest;
 mod parameters;
 mod pods;
 mod text;
 mod told;
+mod versions;
 
+pub use convert::{ConvertError, Converted, convert};
 pub use parameters::{ParameterError, Parameters, Problem, Purpose};
 pub use text::SyntaxError;
 pub use told::Told;
