@@ -69,8 +69,14 @@ pub fn convert(text: &str, driver: &str) -> Result<Converted, Vec<ConvertError>>
     for (_, value) in &documents {
         known.learn(value, driver, 0);
     }
-    let mut converting =
-        Converting { driver, known: &known, called: String::new(), used: BTreeMap::new(), warnings: vec![], errors };
+    let mut converting = Converting {
+        driver,
+        known: &known,
+        called: String::new(),
+        used: BTreeMap::new(),
+        warnings: vec![],
+        errors,
+    };
     let mut converted = Vec::new();
     for (source, value) in documents {
         let mut changed = false;
@@ -144,7 +150,8 @@ struct Known {
 
 impl Known {
     fn learn(&mut self, object: &Value, driver: &str, depth: usize) {
-        let (api_version, kind) = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str());
+        let (api_version, kind) =
+            (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str());
         let name = || object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         match (Old::of(api_version), kind) {
             (Some(Old::Classic), Some("ResourceClass")) => {
@@ -204,7 +211,12 @@ impl Converting<'_> {
     }
 
     fn told(&self, field: &str, what: &str, fix: &str) -> Told {
-        Told { object: self.called.clone(), field: field.to_owned(), what: what.to_owned(), fix: fix.to_owned() }
+        Told {
+            object: self.called.clone(),
+            field: field.to_owned(),
+            what: what.to_owned(),
+            fix: fix.to_owned(),
+        }
     }
 
     /// An object as v1 has it, or nothing where v1 has none such.
@@ -312,7 +324,11 @@ impl Converting<'_> {
         let kind = reference["kind"].as_str().unwrap_or("ConfigMap");
         let Some(name) = reference["name"].as_str().filter(|_| kind == "ConfigMap") else {
             let what = format!("parameters of kind {kind} cannot be read");
-            self.error(field, &what, "Write the name of a ConfigMap, or take it out and write selectors by hand");
+            self.error(
+                field,
+                &what,
+                "Write the name of a ConfigMap, or take it out and write selectors by hand",
+            );
             return Parametrized::Wrong;
         };
         let namespace = reference["namespace"].as_str().or(namespace);
@@ -362,7 +378,8 @@ impl Converting<'_> {
         for (config, by) in std::mem::take(&mut self.used) {
             self.called = format!("ConfigMap {config}");
             let by: Vec<String> = by.into_iter().collect();
-            let what = format!("its values are in {} now, and changes to it change nothing there", by.join(", "));
+            let what =
+                format!("its values are in {} now, and changes to it change nothing there", by.join(", "));
             let label = format!("{}/claim-parameters: \"true\"", self.driver);
             let fix = format!(
                 "Delete it; or give it the label {label}, and the controller makes a ResourceClaimTemplate of its own \

@@ -102,7 +102,9 @@ pub enum Problem {
     #[error("{0:?} is no version of CUDA: write one to three numbers with points between, such as \"12.2\"")]
     Cuda(String),
     /// Not an object's name.
-    #[error("{0:?} is no name of a DeviceClass: write small letters, digits, '-' and '.', such as gpu-compute-class")]
+    #[error(
+        "{0:?} is no name of a DeviceClass: write small letters, digits, '-' and '.', such as gpu-compute-class"
+    )]
     Class(String),
 }
 
@@ -155,9 +157,10 @@ impl Parameters {
     /// The CEL expressions that select what is asked for, among the devices of `driver`.
     #[must_use]
     pub fn expressions(&self, driver: &str) -> Vec<String> {
-        let memory = self.memory.as_ref().map(|memory| {
-            format!("device.capacity['{driver}'].memory.compareTo(quantity('{memory}')) >= 0")
-        });
+        let memory = self
+            .memory
+            .as_ref()
+            .map(|memory| format!("device.capacity['{driver}'].memory.compareTo(quantity('{memory}')) >= 0"));
         let cuda = self.cuda.map(|[major, minor, patch]| {
             format!(
                 "device.attributes['{driver}'].cudaDriverVersion.compareTo(semver('{major}.{minor}.{patch}')) >= 0"

@@ -25,10 +25,9 @@ fn spec_of(object: &mut Value) -> Option<(&mut Map<String, Value>, &'static str)
         | ("apps" | "extensions", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") => {
             (&["spec", "template", "spec"], "spec.template.spec")
         }
-        ("batch", "CronJob") => (
-            &["spec", "jobTemplate", "spec", "template", "spec"],
-            "spec.jobTemplate.spec.template.spec",
-        ),
+        ("batch", "CronJob") => {
+            (&["spec", "jobTemplate", "spec", "template", "spec"], "spec.jobTemplate.spec.template.spec")
+        }
         _ => return None,
     };
     let spec = path.iter().try_fold(object, |value, key| value.get_mut(key))?;
@@ -141,7 +140,9 @@ pub(super) fn node_type(selector: &Value) -> Option<String> {
     let mut expressions = terms.flat_map(|term| items(Some(&term["matchExpressions"])));
     let expression = expressions.find(|expression| {
         let values = || items(Some(&expression["values"]));
-        expression["key"] == NODE_TYPE && expression["operator"] == "In" && !values().any(|value| value == NODE_TYPE_VALUE)
+        expression["key"] == NODE_TYPE
+            && expression["operator"] == "In"
+            && !values().any(|value| value == NODE_TYPE_VALUE)
     })?;
     let values: Vec<&str> = items(Some(&expression["values"])).filter_map(Value::as_str).collect();
     Some(values.join("|"))

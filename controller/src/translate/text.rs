@@ -25,7 +25,9 @@ pub(super) fn documents(text: &str) -> Vec<Source<'_>> {
     let mut documents = Vec::new();
     let (mut begin, mut first, mut at) = (0, 1, 0);
     for (number, line) in text.split_inclusive('\n').enumerate() {
-        let rest = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+        let rest = line
+            .strip_prefix("---")
+            .filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
         if rest.is_some() {
             documents.push(Source { line: first, text: &text[begin..at] });
             begin = at + 3;
@@ -50,7 +52,9 @@ impl Source<'_> {
         // Numbers such as 0644 mean what they mean to kubectl.
         let options = serde_saphyr::options! { with_snippet: false, legacy_octal_numbers: true };
         serde_saphyr::from_str_with_options(self.text, options).map_err(|error| {
-            let below = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(1).saturating_sub(1));
+            let below = error
+                .location()
+                .map_or(0, |location| usize::try_from(location.line()).unwrap_or(1).saturating_sub(1));
             SyntaxError { line: self.line + below, reason: error.to_string() }
         })
     }

@@ -108,8 +108,13 @@ impl Converting<'_> {
             return Value::Null;
         }
         let expressions = if class.driver != self.driver() {
-            let what = format!("the driver is {}, and not {}: the class selects all devices of it", class.driver, self.driver());
-            let fix = format!("Add --driver-name {} if this driver was installed with that name", class.driver);
+            let what = format!(
+                "the driver is {}, and not {}: the class selects all devices of it",
+                class.driver,
+                self.driver()
+            );
+            let fix =
+                format!("Add --driver-name {} if this driver was installed with that name", class.driver);
             self.warn("spec.driverName", &what, &fix);
             vec![format!("device.driver == '{}'", class.driver)]
         } else if class.cpu {
@@ -162,7 +167,11 @@ impl Converting<'_> {
             }
         }
         let Some(class) = spec["resourceClassName"].as_str().filter(|name| is_object_name(name)) else {
-            self.error(&at("resourceClassName"), "it names no class", "Write a name, such as gpu-compute-class");
+            self.error(
+                &at("resourceClassName"),
+                "it names no class",
+                "Write a name, such as gpu-compute-class",
+            );
             return Value::Null;
         };
         let (driver, cpu) = match self.class_named(class) {
@@ -172,11 +181,15 @@ impl Converting<'_> {
         let reference = &spec["parametersRef"];
         let mut asked = Parameters::default();
         if cpu {
-            let what = format!("{class} is for CPUs, and this version of the driver has no devices for them: the claim waits");
+            let what = format!(
+                "{class} is for CPUs, and this version of the driver has no devices for them: the claim waits"
+            );
             self.warn(&at("resourceClassName"), &what, "Ask for CPUs in the pods' resources.requests");
         } else if !reference.is_null() && driver != self.driver() {
             let what = format!("parameters of driver {driver} are not known here");
-            let fix = format!("Add --driver-name {driver} if this driver was installed with that name, or take it out");
+            let fix = format!(
+                "Add --driver-name {driver} if this driver was installed with that name, or take it out"
+            );
             self.error(&at("parametersRef"), &what, &fix);
         } else if !reference.is_null() {
             match self.parameters(reference, &at("parametersRef"), Purpose::Claim, namespace) {
