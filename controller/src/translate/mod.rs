@@ -9,6 +9,7 @@
 //! ```
 
 mod convert;
+pub mod live;
 mod nearest;
 mod parameters;
 mod pods;
