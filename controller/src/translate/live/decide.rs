@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::resource::v1::{
-    CELDeviceSelector, DeviceClass, DeviceClassSpec, DeviceRequest, DeviceSelector, DeviceSubRequest, ExactDeviceRequest,
-    ResourceClaimSpec, ResourceClaimTemplate, ResourceClaimTemplateSpec,
+    CELDeviceSelector, DeviceClass, DeviceClassSpec, DeviceRequest, DeviceSelector, DeviceSubRequest,
+    ExactDeviceRequest, ResourceClaimSpec, ResourceClaimTemplate, ResourceClaimTemplateSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::Serialize;
@@ -75,13 +75,15 @@ pub(super) fn template(
         selectors: some(selectors(parameters.expressions(&settings.driver))),
         ..ExactDeviceRequest::default()
     };
-    let request =
-        DeviceRequest { name: "gpu".to_owned(), exactly: Some(exactly), first_available: None::<Vec<DeviceSubRequest>> };
-    let claim = k8s_openapi::api::resource::v1::DeviceClaim { requests: Some(vec![request]), ..Default::default() };
-    let spec = ResourceClaimTemplateSpec {
-        metadata: None,
-        spec: Some(ResourceClaimSpec { devices: Some(claim) }),
+    let request = DeviceRequest {
+        name: "gpu".to_owned(),
+        exactly: Some(exactly),
+        first_available: None::<Vec<DeviceSubRequest>>,
     };
+    let claim =
+        k8s_openapi::api::resource::v1::DeviceClaim { requests: Some(vec![request]), ..Default::default() };
+    let spec =
+        ResourceClaimTemplateSpec { metadata: None, spec: Some(ResourceClaimSpec { devices: Some(claim) }) };
     let mut metadata = metadata(config, &settings.driver, &spec);
     metadata.namespace.clone_from(&config.metadata.namespace);
     metadata.owner_references = Some(vec![owner(config)]);
@@ -176,7 +178,8 @@ pub(super) fn template_step(
 ) -> Step<ResourceClaimTemplate> {
     let Some(there) = there else { return Step::Create(wanted) };
     let owners = |metadata: &ObjectMeta| metadata.owner_references.clone().unwrap_or_default();
-    let owned = owners(&there.metadata).iter().any(|owner| owner.kind == "ConfigMap" && owner.name == config.name);
+    let owned =
+        owners(&there.metadata).iter().any(|owner| owner.kind == "ConfigMap" && owner.name == config.name);
     // One whose ConfigMap was deleted, and made again, is about to be collected.
     let of_this = owners(&there.metadata) == owners(&wanted.metadata);
     if !owned || !is_ours(&there.metadata, config, driver) {

@@ -43,23 +43,23 @@ fn refused(attempt: String) -> impl FnOnce(kube::Error) -> DeskError {
 }
 
 /// Reads and writes.
-pub(super) struct Desk<'a> {
+pub(super) struct Desk {
     client: Client,
     settings: Settings,
     events: Events,
     leadership: Leadership,
-    wrote: Wrote<'a>,
+    wrote: Wrote,
     /// What was last told about a ConfigMap that is wrong.
     told: BTreeMap<(Which, Key), String>,
 }
 
-impl<'a> Desk<'a> {
+impl Desk {
     pub(super) fn new(
         client: Client,
         settings: Settings,
         events: Events,
         leadership: Leadership,
-        wrote: Wrote<'a>,
+        wrote: Wrote,
     ) -> Self {
         Self { client, settings, events, leadership, wrote, told: BTreeMap::new() }
     }
@@ -89,7 +89,9 @@ impl<'a> Desk<'a> {
                 Vec::new()
             }
             Err(_) => {
-                tracing::warn!("no answer to a list of DeviceClasses; those whose ConfigMap is gone may stay");
+                tracing::warn!(
+                    "no answer to a list of DeviceClasses; those whose ConfigMap is gone may stay"
+                );
                 Vec::new()
             }
         }
@@ -123,7 +125,8 @@ impl<'a> Desk<'a> {
             }
         };
         let api = self.templates(&key.namespace);
-        let there = api.get_opt(&key.name).await.map_err(refused(format!("get ResourceClaimTemplate {key}")))?;
+        let there =
+            api.get_opt(&key.name).await.map_err(refused(format!("get ResourceClaimTemplate {key}")))?;
         let (old, new) = match template_step(wanted, there.as_ref(), key, &self.settings.driver) {
             Step::Nothing => {
                 self.told.remove(&(which, key.clone()));
@@ -144,14 +147,21 @@ impl<'a> Desk<'a> {
         let replaced = old.is_some();
         if let Some(old) = old {
             self.leading()?;
-            let done = gone(api.delete(&key.name, &exactly(old.uid)).await).map_err(refused(format!("delete ResourceClaimTemplate {key}")));
+            let done = gone(api.delete(&key.name, &exactly(old.uid)).await)
+                .map_err(refused(format!("delete ResourceClaimTemplate {key}")));
             self.count(TEMPLATE, done)?;
         }
         self.leading()?;
         let done = api.create(&PostParams::default(), &new).await;
         self.count(TEMPLATE, done.map(drop).map_err(refused(format!("create ResourceClaimTemplate {key}"))))?;
         let verb = if replaced { "was made anew: claims of new pods follow it" } else { "was made of it" };
-        self.translated(which, key, config, &format!("ResourceClaimTemplate {} {verb}", key.name), &parameters);
+        self.translated(
+            which,
+            key,
+            config,
+            &format!("ResourceClaimTemplate {} {verb}", key.name),
+            &parameters,
+        );
         Ok(())
     }
 
@@ -205,7 +215,8 @@ impl<'a> Desk<'a> {
     async fn remove_template(&mut self, key: &Key) -> Result<(), DeskError> {
         self.told.remove(&(Which::Template, key.clone()));
         let api = self.templates(&key.namespace);
-        let there = api.get_opt(&key.name).await.map_err(refused(format!("get ResourceClaimTemplate {key}")))?;
+        let there =
+            api.get_opt(&key.name).await.map_err(refused(format!("get ResourceClaimTemplate {key}")))?;
         let Some(there) = there.filter(|there| self.made_here(&there.metadata, key)) else { return Ok(()) };
         self.leading()?;
         let done = gone(api.delete(&key.name, &exactly(there.metadata.uid)).await);
@@ -238,7 +249,14 @@ impl<'a> Desk<'a> {
         done
     }
 
-    fn translated(&mut self, which: Which, key: &Key, config: &ConfigMap, done: &str, parameters: &Parameters) {
+    fn translated(
+        &mut self,
+        which: Which,
+        key: &Key,
+        config: &ConfigMap,
+        done: &str,
+        parameters: &Parameters,
+    ) {
         tracing::info!(config_map = %key, "{done}");
         self.told.remove(&(which, key.clone()));
         self.send(config, false, TRANSLATED, done.to_owned());

@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dra_runtime::backoff::Backoff;
@@ -46,7 +47,7 @@ pub struct Settings {
 }
 
 /// Something was written, or could not be.
-pub type Wrote<'a> = &'a (dyn Fn(&'static str, bool) + Send + Sync);
+pub type Wrote = Arc<dyn Fn(&'static str, bool) + Send + Sync>;
 
 /// A ConfigMap, and what it is for.
 type Due = (Which, Key);
@@ -58,7 +59,7 @@ pub async fn run(
     settings: Settings,
     events: Events,
     mut leadership: Leadership,
-    wrote: Wrote<'_>,
+    wrote: Wrote,
     cancel: CancellationToken,
 ) {
     let leading = async {
@@ -66,7 +67,13 @@ pub async fn run(
             while !leadership.is_held() {
                 leadership.changed().await;
             }
-            let desk = Desk::new(client.clone(), settings.clone(), events.clone(), leadership.clone(), wrote);
+            let desk = Desk::new(
+                client.clone(),
+                settings.clone(),
+                events.clone(),
+                leadership.clone(),
+                Arc::clone(&wrote),
+            );
             let mut office = Office { desk, configs: BTreeMap::new(), due: BTreeMap::new() };
             let mut lost = leadership.clone();
             let lost = async {
@@ -107,13 +114,13 @@ impl Which {
 }
 
 /// What is there, and what is to be looked at.
-struct Office<'a> {
-    desk: Desk<'a>,
+struct Office {
+    desk: Desk,
     configs: BTreeMap<Due, ConfigMap>,
     due: BTreeMap<Due, (Instant, Backoff)>,
 }
 
-impl Office<'_> {
+impl Office {
     async fn follow(&mut self, client: &Client, driver: &str) {
         let watch = |which: Which| {
             let config = watcher::Config::default().labels(&which.label(driver)).timeout(WATCH);
@@ -124,7 +131,8 @@ impl Office<'_> {
         let mut waits = Backoff::default();
         let mut again = tokio::time::interval_at(Instant::now() + AGAIN, AGAIN);
         loop {
-            let next = self.due.iter().min_by_key(|(_, (at, _))| *at).map(|(due, (at, _))| (due.clone(), *at));
+            let next =
+                self.due.iter().min_by_key(|(_, (at, _))| *at).map(|(due, (at, _))| (due.clone(), *at));
             let ready = async {
                 match next {
                     Some((due, at)) => {
@@ -156,7 +164,9 @@ impl Office<'_> {
         match event {
             Event::Init => self.configs.retain(|(other, _), _| *other != which),
             // What goes takes its template with it.
-            Event::InitApply(config) | Event::Apply(config) if config.metadata.deletion_timestamp.is_none() => {
+            Event::InitApply(config) | Event::Apply(config)
+                if config.metadata.deletion_timestamp.is_none() =>
+            {
                 let due = (which, Key::of(&config));
                 self.configs.insert(due.clone(), config);
                 self.due_now(due);
