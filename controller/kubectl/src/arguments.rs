@@ -81,6 +81,9 @@ pub enum Command {
         #[arg(short, long)]
         file: PathBuf,
     },
+    /// Look for what is wrong with the cluster, the driver and its nodes, and say what to do. The exit code is 1 when
+    /// there is a problem.
+    Doctor,
     /// Print a script that completes this program's commands in a shell.
     Completion {
         /// The shell.

@@ -11,6 +11,7 @@ pub mod arguments;
 pub mod claims;
 pub mod connect;
 pub mod convert;
+pub mod doctor;
 pub mod explain;
 pub mod gpus;
 pub mod output;

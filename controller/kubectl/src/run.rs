@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use crate::arguments::{Arguments, Command};
 use crate::connect::connect;
 use crate::read::{Read, read};
-use crate::{claims, convert, explain, gpus};
+use crate::{claims, convert, doctor, explain, gpus};
 
 /// Does what the command line says.
 ///
@@ -37,6 +37,11 @@ async fn on_cluster(arguments: &Arguments) -> Result<ExitCode> {
         Command::Explain { kind, name } => {
             print!("{}", explain::explain(&connection, &read, global, *kind, name).await?);
             return Ok(ExitCode::SUCCESS);
+        }
+        Command::Doctor => {
+            let (text, is_ill) = doctor::doctor(&connection, read, global).await?;
+            print!("{text}");
+            return Ok(if is_ill { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         Command::Convert { .. } | Command::Completion { .. } => {}
     }
