@@ -84,7 +84,7 @@ impl Read {
     }
 }
 
-const DEVICES: &str = "resource.k8s.io";
+pub(crate) const DEVICES: &str = "resource.k8s.io";
 
 /// Reads all that has to do with devices, as far as the caller may.
 ///
@@ -98,13 +98,16 @@ pub async fn read(connection: &Connection) -> Result<Read, ReadError> {
     let nodes = whole::<Node>(client, "nodes", "", &mut hidden).await?;
     let claims = namespaced::<Claim>(client, "resourceclaims", DEVICES, namespace, &mut hidden).await?;
     let pods = namespaced::<Pod>(client, "pods", "", namespace, &mut hidden).await?;
-    // Who may list nothing may ask for the version all the same.
-    let features = match timeout(ANSWER, client.apiserver_version()).await {
-        Ok(Ok(version)) => Features::of_server(number(&version.major), number(&version.minor)),
-        _ => Features::default(),
-    };
+    let version = version(client).await;
+    let features = version.map_or_else(Features::default, |(major, minor)| Features::of_server(major, minor));
     let cluster = Cluster::of(features, Lists { slices, classes, nodes, claims, pods });
     Ok(Read { cluster, hidden })
+}
+
+/// The API server's version, where it says one: who may list nothing may ask for it all the same.
+pub(crate) async fn version(client: &Client) -> Option<(u32, u32)> {
+    let version = timeout(ANSWER, client.apiserver_version()).await.ok()?.ok()?;
+    Some((number(&version.major), number(&version.minor)))
 }
 
 /// What the controller says about an object, as far as the caller may read Events.
@@ -122,7 +125,7 @@ pub async fn events(connection: &Connection, kind: &str, name: &str) -> Result<V
 }
 
 /// All objects of a resource: none where the caller may not list them.
-async fn whole<T: DeserializeOwned>(
+pub(crate) async fn whole<T: DeserializeOwned>(
     client: &Client,
     resource: &'static str,
     group: &'static str,
@@ -157,7 +160,7 @@ async fn namespaced<T: DeserializeOwned>(
     }
 }
 
-fn path(group: &str, namespace: Option<&str>, resource: &str) -> String {
+pub(crate) fn path(group: &str, namespace: Option<&str>, resource: &str) -> String {
     let root = if group.is_empty() { "/api/v1".to_owned() } else { format!("/apis/{group}/v1") };
     let namespace = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
     format!("{root}{namespace}/{resource}")
@@ -181,8 +184,18 @@ async fn list<T: DeserializeOwned>(
     resource: &'static str,
     path: &str,
 ) -> Result<Vec<T>, ReadError> {
+    list_some(client, resource, path, ListParams::default()).await
+}
+
+/// The objects of a resource that have these labels or fields.
+pub(crate) async fn list_some<T: DeserializeOwned>(
+    client: &Client,
+    resource: &'static str,
+    path: &str,
+    which: ListParams,
+) -> Result<Vec<T>, ReadError> {
     let mut all = Vec::new();
-    let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
+    let mut params = ListParams { limit: Some(PAGE), ..which };
     loop {
         let request = Request::new(path).list(&params).map_err(kube::Error::BuildRequest);
         let request = request.map_err(|source| ReadError::Failed { resource, source: Box::new(source) })?;
@@ -195,7 +208,7 @@ async fn list<T: DeserializeOwned>(
     }
 }
 
-async fn answer<T>(
+pub(crate) async fn answer<T>(
     resource: &'static str,
     asked: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, ReadError> {
@@ -203,7 +216,7 @@ async fn answer<T>(
     answer.map_err(|source| ReadError::Failed { resource, source: Box::new(source) })
 }
 
-fn is_forbidden(error: &ReadError) -> bool {
+pub(crate) fn is_forbidden(error: &ReadError) -> bool {
     matches!(error, ReadError::Failed { source, .. }
         if matches!(&**source, kube::Error::Api(status) if status.is_forbidden()))
 }

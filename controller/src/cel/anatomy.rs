@@ -504,3 +504,6 @@ fn distance(is: &Value<'_>, wanted: Option<&Value<'_>>) -> f64 {
         _ => 0.0,
     }
 }
+
+#[cfg(test)]
+mod tests;

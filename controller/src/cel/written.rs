@@ -127,7 +127,10 @@ fn write_call(call: &CallExpr, within: Binding, out: &mut String) -> Option<()> 
         (None, operators::LOGICAL_NOT | operators::NEGATE, [operand]) => {
             bracketed(within > Binding::Unary, out, |out| {
                 out.push_str(if call.func_name == operators::LOGICAL_NOT { "!" } else { "-" });
-                write(operand, Binding::Member, out)
+                // A sign before a number would be a part of it.
+                bracketed(matches!(operand.expr, Expr::Literal(_)), out, |out| {
+                    write(operand, Binding::Member, out)
+                })
             })
         }
         (None, operators::INDEX | operators::OPT_INDEX, [operand, index]) => {
@@ -227,5 +230,5 @@ fn constant(literal: &LiteralValue, within: Binding) -> String {
         LiteralValue::String(value) => quoted(value.inner()),
         LiteralValue::UInt(value) => format!("{}u", value.inner()),
     };
-    if text.starts_with('-') && within > Binding::Unary { format!("({text})") } else { text }
+    if text.starts_with('-') && within == Binding::Member { format!("({text})") } else { text }
 }

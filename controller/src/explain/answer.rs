@@ -63,9 +63,10 @@ fn answered(query: &Query<'_>) -> Explanation {
         let finding = plain(Blocker::NoAnswer, What::NoAnswer { looked_at: survey.looked_at });
         return said(Blocker::NoAnswer, vec![finding], None);
     }
+    let findings = || all_findings(query, &survey);
     if let Some(error) = hard_error(&survey) {
         let blocker = blocker_of(error);
-        let findings = all_findings(query, &survey, blocker);
+        let findings = sorted(findings(), Some(blocker));
         return said(blocker, findings, completed(query, &repair::of(query, error)));
     }
     let open = survey.groups.iter().filter(|group| group.is_open() && group.fits());
@@ -79,17 +80,20 @@ fn answered(query: &Query<'_>) -> Explanation {
             has_gates.then(|| Remedy { changes: vec![Change::OpenGates], node: Some(Arc::clone(&node)) });
         return said(Blocker::Scheduler, vec![fits(count, Some(node), held_by)], remedy);
     }
+    // First what is in the way: the search for what would help may need all the time that is left.
+    let findings = findings();
+    if findings.is_empty() {
+        let finding = plain(Blocker::NoAnswer, What::NoAnswer { looked_at: survey.looked_at });
+        return said(Blocker::NoAnswer, vec![finding], None);
+    }
     let budget = Budget::default();
     let ways = search::search(query, &survey, &budget);
     let blocker = blocker(query, &survey, ways.first());
     // What is told to help has to be about what is told to be in the way.
     let ways = ways.into_iter().filter(|way| Some(way.blocker) == blocker).take(WAYS);
     let remedy = ways.filter_map(|way| repair::verified(query, way.changes, &way.node)).next();
-    let mut findings = all_findings(query, &survey, blocker);
-    let blocker = blocker.unwrap_or_else(|| findings.first().map_or(Blocker::NoDevices, |one| one.reason));
-    if findings.is_empty() {
-        findings.push(plain(Blocker::NoDevices, What::NoDevices));
-    }
+    let findings = sorted(findings, blocker);
+    let blocker = blocker.unwrap_or_else(|| findings.first().map_or(Blocker::NoAnswer, |one| one.reason));
     said(blocker, findings, remedy)
 }
 
@@ -116,8 +120,8 @@ fn has_elsewhere(rules: &[Rule]) -> bool {
     rules.iter().any(|rule| matches!(rule, Rule::Elsewhere(_)))
 }
 
-/// All that is in the way: first what is told to be the reason, then what comes closest.
-fn all_findings(query: &Query<'_>, survey: &Survey, blocker: impl Into<Option<Blocker>>) -> Vec<Finding> {
+/// All that is in the way.
+fn all_findings(query: &Query<'_>, survey: &Survey) -> Vec<Finding> {
     let open: Vec<&Group> = survey.groups.iter().filter(|group| group.is_open()).collect();
     let mut findings = if !open.is_empty() {
         look(query, &open)
@@ -127,10 +131,15 @@ fn all_findings(query: &Query<'_>, survey: &Survey, blocker: impl Into<Option<Bl
         look(query, &survey.groups.iter().collect::<Vec<_>>())
     };
     findings.extend(rules(query, survey));
-    let blocker = blocker.into();
+    findings
+}
+
+/// First what is told to be the reason, then what comes closest.
+fn sorted(mut findings: Vec<Finding>, blocker: Option<Blocker>) -> Vec<Finding> {
     findings.sort_by_key(|finding| {
         let is_other = Some(finding.reason) != blocker;
-        (is_other, place(finding.reason), std::cmp::Reverse(finding.devices))
+        let is_bare = !matches!(finding.what, What::Node { has_devices: true, .. });
+        (is_other, place(finding.reason), is_bare, std::cmp::Reverse(finding.devices))
     });
     findings
 }
@@ -168,10 +177,9 @@ fn rules(query: &Query<'_>, survey: &Survey) -> Vec<Finding> {
         }
     };
     for group in survey.groups.iter().filter(|group| !group.is_open()) {
-        let own: Vec<String> = Query::own_rules(&group.rules).map(Rule::says).collect();
-        if !own.is_empty() {
-            let rule = own.join(", and ").into();
-            add(Blocker::NodeRules, What::Node { rule, has_devices: group.fits() }, group);
+        let rules: Vec<Arc<str>> = Query::own_rules(&group.rules).map(|rule| rule.says().into()).collect();
+        if !rules.is_empty() {
+            add(Blocker::NodeRules, What::Node { rules, has_devices: group.fits() }, group);
         }
         for rule in &group.rules {
             let Rule::Elsewhere(index) = rule else { continue };
@@ -250,21 +258,21 @@ fn unmade(query: &Query<'_>) -> Vec<Arc<str>> {
 /// What else is seen to hold a pod back.
 fn held_back(query: &Query<'_>) -> Vec<Arc<str>> {
     let Some(pod) = query.asked.pod else {
-        return vec!["no pod that uses the claim is waiting, and only then claims are allocated".into()];
+        return vec!["no pod that uses the claim is waiting, and claims are allocated for pods only".into()];
     };
     let mut held_by = Vec::new();
     let gates: Vec<&str> = pod.spec.scheduling_gates.iter().map(|gate| gate.name.as_str()).collect();
     if !gates.is_empty() {
-        held_by.push(format!("it has the scheduling gates {}", gates.join(", ")));
+        held_by.push(format!("the pod has the scheduling gates {}", gates.join(", ")));
     }
     if pod.metadata.deletion_timestamp.is_some() {
-        held_by.push("it is being deleted".to_owned());
+        held_by.push("the pod is being deleted".to_owned());
     }
     if let Some(node) = pod.spec.node_name.as_ref().filter(|node| !node.is_empty()) {
-        held_by.push(format!("it has the node {node} already, so no scheduler allocates its claims"));
+        held_by.push(format!("the pod has the node {node} already, so no scheduler allocates its claims"));
     }
     if !matches!(&*pod.spec.scheduler_name, "" | "default-scheduler") {
-        held_by.push(format!("it waits for the scheduler {}", pod.spec.scheduler_name));
+        held_by.push(format!("the pod waits for the scheduler {}", pod.spec.scheduler_name));
     }
     held_by.into_iter().map(Arc::from).collect()
 }

@@ -133,7 +133,7 @@ impl Findings {
         inspection: &Inspection,
         selectors: &mut Selectors,
     ) {
-        for (pool, problem) in &inspection.unusable {
+        for (pool, problem) in inspection.unusable.iter().filter(|(pool, _)| query.is_of_pool(pool)) {
             let what = match problem {
                 None => incomplete(query, pool),
                 Some(problem) => {
@@ -169,7 +169,7 @@ impl Findings {
                 }
             }
         }
-        if !has_short && matches!(group.outcome, Outcome::NoFit) {
+        if !has_short && group.is_no_fit() {
             self.together(query, group, asks, inspection, requests.len());
         }
     }
@@ -191,7 +191,8 @@ impl Findings {
         }
         let mut in_use = BTreeSet::new();
         let mut used = 0;
-        for one in &inspected.devices {
+        // Devices of drivers that have nothing to do with the class are no news.
+        for one in inspected.devices.iter().filter(|one| query.is_of_driver(&one.pool.driver)) {
             match one.obstacles.first() {
                 None => {}
                 Some(Obstacle::InUse) => {

@@ -22,9 +22,32 @@ pub(super) fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// The name that is meant, of those that there are: no more than a third of it may differ.
+/// The name that is meant, of those that there are: no more than a third of it may differ, less the end that is the
+/// same, which is often a long domain.
 pub(super) fn nearest<'n>(wanted: &str, names: impl Iterator<Item = &'n Arc<str>>) -> Option<&'n Arc<str>> {
-    let close = names.map(|name| (distance(name, wanted), name));
-    let (far, name) = close.min()?;
-    (far <= wanted.chars().count().div_ceil(3)).then_some(name)
+    let (far, name) = names.map(|name| (distance(name, wanted), name)).min()?;
+    let pairs = wanted.chars().rev().zip(name.chars().rev());
+    let end = pairs.take_while(|(mine, theirs)| mine == theirs).count();
+    (far <= (wanted.chars().count() - end).div_ceil(3).max(1)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_understood_and_another_name_is_not() {
+        let names = ["gpu.example.com", "mig.example.com", "gpu"].map(Arc::from);
+        for (wanted, meant) in [
+            ("gpus", Some("gpu")),
+            ("gpuu.example.com", Some("gpu.example.com")),
+            ("gpu.example.con", Some("gpu.example.com")),
+            ("mig.exmaple.com", Some("mig.example.com")),
+            ("infiniband.example.com", None),
+            ("nic.example.com", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(wanted, names.iter()).map(|name| &**name), meant, "{wanted}");
+        }
+    }
 }

@@ -1,14 +1,18 @@
 //! A question, and all that is needed to answer it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use super::Asked;
 use super::rules::{Rule, Rules};
-use crate::allocator::{AllocationError, Cancel};
+use super::survey::NodeKeys;
+use crate::allocator::{AllocationError, Cancel, class_selects};
 use crate::cel::{self, Environment};
 use crate::cluster::{Cluster, Name};
+use crate::model::intern::Device;
 use crate::model::object::{Claim, DeviceRequest, Metadata, Node};
+use crate::model::pool::{Pool, PoolId};
 
 /// The most consumers that a claim can be reserved for.
 pub(super) const RESERVED_MOST: usize = 256;
@@ -23,6 +27,10 @@ pub(super) struct Query<'a> {
     pub(super) rules: Rules<'a>,
     pub(super) cache: &'a cel::Cache,
     pub(super) cancel: &'a Cancel,
+    /// The drivers that have devices of the classes that are asked for.
+    pub(super) drivers: OnceCell<BTreeSet<Arc<str>>>,
+    /// What tells nodes apart, where it was asked before.
+    pub(super) nodes_known: Option<&'a OnceLock<NodeKeys>>,
 }
 
 impl<'a> Query<'a> {
@@ -34,7 +42,8 @@ impl<'a> Query<'a> {
     ) -> Self {
         let open = asked.claims.iter().copied().filter(|claim| claim.status.allocation.is_none()).collect();
         let rules = Rules::of(&asked);
-        Self { cluster, asked, open, rules, cache, cancel }
+        let (drivers, nodes_known) = (OnceCell::new(), None);
+        Self { cluster, asked, open, rules, cache, cancel, drivers, nodes_known }
     }
 
     /// The nodes: where none are known, those that slices name.
@@ -78,6 +87,42 @@ impl<'a> Query<'a> {
     /// What rules keep the pod from a node, less claims that bind it elsewhere.
     pub(super) fn own_rules(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
         rules.iter().filter(|rule| !matches!(rule, Rule::Elsewhere(_)))
+    }
+
+    /// Whether devices of a driver may be meant: it has a device of a class that is asked for, or no driver has.
+    pub(super) fn is_of_driver(&self, driver: &Arc<str>) -> bool {
+        let drivers = self.drivers.get_or_init(|| {
+            let mut drivers = BTreeSet::new();
+            for pool in self.cluster.inventory().pools() {
+                let driver = &pool.id.driver;
+                if !drivers.contains(driver) && self.is_selected(pool, false) {
+                    drivers.insert(Arc::clone(driver));
+                }
+            }
+            drivers
+        });
+        drivers.is_empty() || drivers.contains(driver)
+    }
+
+    /// Whether a pool of which nothing can be had may matter, as far as its devices can be seen.
+    pub(super) fn is_of_pool(&self, id: &PoolId) -> bool {
+        let Some(pool) = self.cluster.inventory().pool(id) else { return true };
+        let is_empty = pool.slices().all(|slice| slice.devices.is_empty());
+        self.is_of_driver(&id.driver) && (is_empty || self.is_selected(pool, true))
+    }
+
+    /// Whether a class that is asked for selects a device of a pool. `unknown` is what no answer counts as.
+    fn is_selected(&self, pool: &Pool, unknown: bool) -> bool {
+        let asks = self.asks();
+        let classes = asks.iter().filter_map(|ask| self.cluster.classes().get(&ask.ask.device_class_name));
+        let classes: Vec<_> = classes.collect();
+        let (driver, features) = (&pool.id.driver, self.cluster.features);
+        let is_selected = |device: &Device| {
+            let mut answers =
+                classes.iter().map(|class| class_selects(class, driver, device, features, self.cache));
+            answers.any(|answer| answer.unwrap_or(unknown))
+        };
+        pool.slices().flat_map(|slice| &slice.devices).any(is_selected)
     }
 
     pub(super) fn environment(&self) -> Environment {

@@ -187,8 +187,44 @@ fn selectors_that_are_false_and_selectors_that_fail() {
     ]);
 }
 
+/// A GPU of 80Gi that claims share, of which one has 50Gi.
+pub(super) fn shared(over: Value) -> Scene {
+    let memory = json!({"memory": {"value": "80Gi", "requestPolicy": {"default": "10Gi"}}});
+    let device = gpu("gpu-0", &json!({"allowMultipleAllocations": true, "capacity": memory}));
+    let mut claim = holder("one", &["node-a/gpu/gpu-0"]);
+    let result = &mut claim["status"]["allocation"]["devices"]["results"][0];
+    merge(result, &json!({"shareID": "1", "consumedCapacity": {"memory": "50Gi"}}));
+    let mut scene = Scene::nodes(1).pool("node-a", vec![device]);
+    scene.claims.push(claim);
+    scene.wants(wanted(&over))
+}
+
+/// A pod with a claim on a node, and another claim that could be met on `node-a`.
+pub(super) fn bound(node: &str) -> Scene {
+    let mut claim = holder("shared", &[&format!("{node}/gpu/gpu-7")]);
+    claim["status"]["allocation"]["nodeSelector"] = json!({"nodeSelectorTerms": [{"matchFields": [
+        {"key": "metadata.name", "operator": "In", "values": [node]},
+    ]}]});
+    let mut scene = Scene::nodes(2)
+        .pool("node-a", gpus(1))
+        .pool("node-b", vec![gpu("gpu-7", &json!({}))])
+        .claim("train", wanted(&json!({})));
+    scene.claims.push(claim);
+    scene.pod(&["train", "shared"], &json!({}))
+}
+
+/// A pod with a claim that so many others use.
+pub(super) fn reserved(count: usize) -> Scene {
+    let mut claim = holder("shared", &["node-a/gpu/gpu-0"]);
+    let users = (0..count).map(|number| json!({"resource": "pods", "uid": number.to_string()}));
+    claim["status"]["reservedFor"] = Value::Array(users.collect());
+    let mut scene = Scene::nodes(1).pool("node-a", gpus(2)).claim("train", wanted(&json!({})));
+    scene.claims.push(claim);
+    scene.pod(&["train", "shared"], &json!({}))
+}
+
 /// A GPU with 8 slices of memory, of which a device takes so many.
-fn partitions(devices: &[(&str, &str)]) -> Scene {
+pub(super) fn partitions(devices: &[(&str, &str)]) -> Scene {
     let part = |(name, slices): &(&str, &str)| {
         let taken = json!([{"counterSet": "gpu-0", "counters": {"memory-slices": {"value": slices}}}]);
         gpu(name, &json!({"consumesCounters": taken, "attributes": {"name": {"string": name}}}))
@@ -210,16 +246,6 @@ fn what_others_leave_of_devices() {
     let tainted = |effect: &str| {
         let taint = json!({"taints": [{"key": "nvidia.com/xid", "value": "79", "effect": effect}]});
         Scene::nodes(1).pool("node-a", vec![gpu("gpu-0", &taint), gpu("gpu-1", &taint)])
-    };
-    let shared = |over: Value| {
-        let memory = json!({"memory": {"value": "80Gi", "requestPolicy": {"default": "10Gi"}}});
-        let device = gpu("gpu-0", &json!({"allowMultipleAllocations": true, "capacity": memory}));
-        let mut claim = holder("one", &["node-a/gpu/gpu-0"]);
-        let result = &mut claim["status"]["allocation"]["devices"]["results"][0];
-        merge(result, &json!({"shareID": "1", "consumedCapacity": {"memory": "50Gi"}}));
-        let mut scene = Scene::nodes(1).pool("node-a", vec![device]);
-        scene.claims.push(claim);
-        scene.wants(wanted(&over))
     };
     let memory = |amount: &str| json!({"capacity": {"requests": {"memory": amount}}});
     check(vec![
@@ -385,34 +411,22 @@ fn nodes_where_the_pod_cannot_run() {
         merge(&mut scene.nodes[0], &over);
         scene.pod(&["train"], &spec)
     };
-    let bound = |node: &str| {
-        let mut claim = holder("shared", &[&format!("{node}/gpu/gpu-7")]);
-        claim["status"]["allocation"]["nodeSelector"] = json!({"nodeSelectorTerms": [{"matchFields": [
-            {"key": "metadata.name", "operator": "In", "values": [node]},
-        ]}]});
-        let mut scene = Scene::nodes(2)
-            .pool("node-a", gpus(1))
-            .pool("node-b", vec![gpu("gpu-7", &json!({}))])
-            .claim("train", wanted(&json!({})));
-        scene.claims.push(claim);
-        scene.pod(&["train", "shared"], &json!({}))
-    };
     let tainted = json!({"spec": {"taints": [{"key": "dedicated", "value": "ml", "effect": "NoSchedule"}]}});
     check(vec![
         (
             "a label that the node lacks",
             scene(json!({}), json!({"nodeSelector": {"disk": "ssd"}})),
             "node_rules",
-            "0/2 nodes: node-a: the pod's nodeSelector wants the label disk=ssd (the devices would fit there); node-b: \
-             the pod's nodeSelector wants the label disk=ssd. It would fit on node-a if the pod's nodeSelector did not \
+            "0/2 nodes: node-a lacks the label disk=ssd of the pod's nodeSelector, though the devices would fit there; \
+             node-b lacks the label disk=ssd of the pod's nodeSelector. It would fit on node-a if the pod's nodeSelector did not \
              ask for disk, or the node had that label.",
         ),
         (
             "a taint of the node",
             scene(tainted.clone(), json!({})),
             "node_rules",
-            "0/2 nodes: node-a: the pod does not tolerate its taint dedicated=ml:NoSchedule (the devices would fit \
-             there); node-b has no devices. It would fit on node-a if the node's taint dedicated=ml:NoSchedule were \
+            "0/2 nodes: node-a has the taint dedicated=ml:NoSchedule, which the pod does not tolerate, though the \
+             devices would fit there; node-b has no devices. It would fit on node-a if the node's taint dedicated=ml:NoSchedule were \
              gone, or the pod tolerated it.",
         ),
         (
@@ -425,14 +439,14 @@ fn nodes_where_the_pod_cannot_run() {
                 }),
             ),
             "scheduler",
-            "1/2 nodes: what holds the pod back is not devices: it has the scheduling gates example.com/quota. \
+            "1/2 nodes: the devices fit, but the pod has the scheduling gates example.com/quota. \
              It would fit on node-a if the pod's scheduling gates were removed.",
         ),
         (
             "a node that is cordoned",
             scene(json!({"spec": {"unschedulable": true}}), json!({})),
             "node_rules",
-            "0/2 nodes: node-a: it is cordoned (unschedulable) (the devices would fit there); node-b has no devices. \
+            "0/2 nodes: node-a is cordoned, though the devices would fit there; node-b has no devices. \
              It would fit on node-a if the node were uncordoned.",
         ),
         (
@@ -442,7 +456,7 @@ fn nodes_where_the_pod_cannot_run() {
                 json!({}),
             ),
             "node_rules",
-            "0/2 nodes: node-a: it is not Ready (the devices would fit there); node-b has no devices. \
+            "0/2 nodes: node-a is not Ready, though the devices would fit there; node-b has no devices. \
              It would fit on node-a if the node were Ready.",
         ),
         (
@@ -456,8 +470,8 @@ fn nodes_where_the_pod_cannot_run() {
                 }}}}),
             ),
             "node_rules",
-            "0/2 nodes: node-a: the pod's required node affinity excludes it (the devices would fit there); node-b has \
-             no devices. It would fit on node-a if the pod had no required node affinity.",
+            "0/2 nodes: node-a is excluded by the pod's required node affinity, though the devices would fit there; \
+             node-b has no devices. It would fit on node-a if the pod had no required node affinity.",
         ),
         (
             "a claim on a node without devices for the other",
@@ -470,21 +484,13 @@ fn nodes_where_the_pod_cannot_run() {
             "a claim on the node with devices for the other",
             bound("node-a"),
             "scheduler",
-            "1/2 nodes: the devices would fit, so something else holds the pod back: see the scheduler's own Events.",
+            "1/2 nodes: the devices fit, so something else holds the pod back: see the scheduler's own Events.",
         ),
     ]);
 }
 
 #[test]
 fn what_has_nothing_to_do_with_devices() {
-    let reserved = |count: usize| {
-        let mut claim = holder("shared", &["node-a/gpu/gpu-0"]);
-        let users = (0..count).map(|number| json!({"resource": "pods", "uid": number.to_string()}));
-        claim["status"]["reservedFor"] = Value::Array(users.collect());
-        let mut scene = Scene::nodes(1).pool("node-a", gpus(2)).claim("train", wanted(&json!({})));
-        scene.claims.push(claim);
-        scene.pod(&["train", "shared"], &json!({}))
-    };
     let mut unmade = Scene::nodes(1).pool("node-a", gpus(2)).pod(&[], &json!({}));
     unmade.pods[0]["spec"]["resourceClaims"] =
         json!([{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]);
@@ -500,21 +506,19 @@ fn what_has_nothing_to_do_with_devices() {
             "255 consumers",
             reserved(255),
             "scheduler",
-            "1/1 node: the devices would fit, so something else holds the pod back: see the scheduler's own Events.",
+            "1/1 node: the devices fit, so something else holds the pod back: see the scheduler's own Events.",
         ),
         (
             "no pod",
             Scene::nodes(1).pool("node-a", gpus(2)).claim("train", wanted(&json!({}))),
             "scheduler",
-            "1/1 node: what holds the pod back is not devices: no pod that uses the claim is waiting, and only then \
-             claims are allocated.",
+            "1/1 node: the devices fit, but no pod that uses the claim is waiting, and claims are allocated for pods only.",
         ),
         (
             "a claim that is not made yet",
             unmade,
             "scheduler",
-            "0/1 node: what holds the pod back is not devices: no ResourceClaim was made of the ResourceClaimTemplate \
-             one-gpu yet.",
+            "0/1 node: no ResourceClaim was made of the ResourceClaimTemplate one-gpu yet.",
         ),
     ]);
 }

@@ -2,8 +2,10 @@
 
 mod bad;
 mod cases;
+mod crowd;
 mod features;
 mod many;
+mod page;
 mod random;
 mod tenants;
 

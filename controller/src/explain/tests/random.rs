@@ -95,7 +95,7 @@ fn scene() -> impl Strategy<Value = Scene> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     /// [`Scene::explained`] applies the remedy and asks again.
     #[test]
@@ -105,8 +105,9 @@ proptest! {
         let fits = fits(&cluster, &asked(&cluster), &cache, &cancel);
         let text = explained.text(&Audience::Everything);
         let is_scheduler = explained.blocker == Blocker::Scheduler;
-        // A selector without an answer on one node ends the search on all.
-        prop_assert!(fits == is_scheduler || explained.blocker == Blocker::SelectorError, "{}", text);
+        // What has no answer on one node ends the search on all.
+        let is_error = explained.findings.iter().any(|finding| matches!(finding.what, What::Error { .. }));
+        prop_assert!(fits == is_scheduler || is_error, "{}", text);
         prop_assert!(!explained.findings.is_empty());
         prop_assert!(text.ends_with('.') && !text.contains(".."), "{}", text);
     }
@@ -118,13 +119,13 @@ fn most_of_what_is_blocked_is_told_what_would_help() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut blocked, mut helped) = (0, 0);
-    for _ in 0..300 {
+    for _ in 0..200 {
         let explained = scene().new_tree(&mut runner).unwrap().current().explained();
         if explained.blocker != Blocker::Scheduler {
             blocked += 1;
             helped += usize::from(explained.remedy.is_some());
         }
     }
-    assert!(blocked > 100, "{blocked} are blocked");
+    assert!(blocked > 80, "{blocked} are blocked");
     assert!(helped * 10 >= blocked * 7, "{helped} of {blocked} are told what would help");
 }
