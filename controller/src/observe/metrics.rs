@@ -175,6 +175,9 @@ fn follower(index: &Index, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
 
 impl Shown {
     fn leader(&self, index: &Index, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for class in index.pools().all().flat_map(|(_, figures)| figures.classes.keys()) {
+            index.tallies().know(class);
+        }
         histogram(
             encoder,
             "dra_allocation_duration_seconds",
