@@ -190,7 +190,7 @@ async fn config_maps_become_templates_and_classes_and_take_them_along() {
         },
     });
     space.api::<Pod>().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
-    wait(&space.api::<Pod>(), "uses", "end", |pod: Option<&Pod>| pod.map(phase) == Some("Succeeded")).await;
+    wait(&space.api::<Pod>(), "uses", "end", |pod: Option<&Pod>| phase(pod) == Some("Succeeded")).await;
     assert_eq!(gpus.sees("uses", "main").await.len(), 2);
     delete(&space.api::<Pod>(), "uses").await;
 
