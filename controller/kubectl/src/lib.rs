@@ -11,6 +11,7 @@ pub mod claims;
 pub mod connect;
 pub mod doctor;
 pub mod explain;
+pub mod gather;
 pub mod gpus;
 pub mod output;
 pub mod read;

@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use crate::arguments::{Arguments, Command};
 use crate::connect::connect;
 use crate::read::{Read, read};
-use crate::{claims, doctor, explain, gpus};
+use crate::{claims, doctor, explain, gather, gpus};
 
 /// Does what the command line says.
 ///
@@ -39,6 +39,10 @@ async fn on_cluster(arguments: &Arguments) -> Result<ExitCode> {
             let (text, is_ill) = doctor::doctor(&connection, read, global).await?;
             print!("{text}");
             return Ok(if is_ill { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        }
+        Command::Gather { file, names } => {
+            print!("{}", gather::gather(&connection, read, global, file, *names).await?);
+            return Ok(ExitCode::SUCCESS);
         }
         Command::Completion { .. } => {}
     }

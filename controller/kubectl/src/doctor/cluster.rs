@@ -58,7 +58,10 @@ fn classes(facts: &Facts) -> Option<Check> {
     Some(if names.is_empty() {
         Check::problem(
             NAME,
-            format!("no DeviceClass mentions the driver {}, so no claim can ask for its devices", facts.driver),
+            format!(
+                "no DeviceClass mentions the driver {}, so no claim can ask for its devices",
+                facts.driver
+            ),
             "set deviceClasses.gpu.create=true in the chart's values, or name the driver with --driver-name",
         )
     } else {
@@ -82,7 +85,11 @@ fn pools(facts: &Facts) -> Vec<Check> {
                 let of = newest().map(|slice| slice.count).max().unwrap_or_default();
                 checks.push(Check::problem(
                     NAME,
-                    format!("pool {} has {} of {of} slices: nothing of it is allocated", pool.id.name, newest().count()),
+                    format!(
+                        "pool {} has {} of {of} slices: nothing of it is allocated",
+                        pool.id.name,
+                        newest().count()
+                    ),
                     "look at the log of the plugin on its node for what keeps it from publishing",
                 ));
             }

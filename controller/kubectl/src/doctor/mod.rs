@@ -113,7 +113,8 @@ fn some(names: &[impl AsRef<str>]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-fn words(checks: &[Check]) -> String {
+/// The checks for people.
+pub(crate) fn words(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         text.push_str(&format!("{:<8} {}: {}\n", check.level.word(), check.name, check.message));

@@ -49,7 +49,8 @@ fn name(node: &Node) -> &str {
 
 fn has_gpus(facts: &Facts, node: &Node) -> bool {
     let labels = node.metadata.labels.as_ref();
-    let is_labelled = labels.and_then(|labels| labels.get("nvidia.com/gpu.present")).is_some_and(|it| it == "true");
+    let is_labelled =
+        labels.and_then(|labels| labels.get("nvidia.com/gpu.present")).is_some_and(|it| it == "true");
     is_labelled || publishes(facts, &facts.driver, node) || offers_extended(node)
 }
 
@@ -70,9 +71,11 @@ fn plugin_pods(facts: &Facts, gpu_nodes: &[&Node]) -> Vec<Check> {
     if facts.plugins.is_empty() || facts.hides("daemonsets") {
         return Vec::new();
     }
-    let ready: BTreeSet<&str> = facts.plugin_pods.iter().filter(|pod| is_ready(pod)).filter_map(node_of).collect();
+    let ready: BTreeSet<&str> =
+        facts.plugin_pods.iter().filter(|pod| is_ready(pod)).filter_map(node_of).collect();
     let there: BTreeSet<&str> = facts.plugin_pods.iter().filter_map(node_of).collect();
-    let (with, without): (Vec<&Node>, Vec<&Node>) = gpu_nodes.iter().partition(|node| ready.contains(name(node)));
+    let (with, without): (Vec<&Node>, Vec<&Node>) =
+        gpu_nodes.iter().partition(|node| ready.contains(name(node)));
     let mut checks = Vec::new();
     if !with.is_empty() {
         checks.push(Check::ok(NAME, format!("ready on {} of {}", with.len(), gpu_nodes.len())));
@@ -84,7 +87,8 @@ fn plugin_pods(facts: &Facts, gpu_nodes: &[&Node]) -> Vec<Check> {
             let fix = "look at the pod and its log: it may wait for the kubelet, or for a GPU driver";
             checks.push(Check::problem(NAME, format!("the pod on {name} is not ready"), fix));
         } else if let Some(taint) = untolerated {
-            let taint = format!("{}={}:{}", taint.key, taint.value.as_deref().unwrap_or_default(), taint.effect);
+            let taint =
+                format!("{}={}:{}", taint.key, taint.value.as_deref().unwrap_or_default(), taint.effect);
             checks.push(Check::problem(
                 NAME,
                 format!("{name} has the taint {taint}, which the DaemonSet does not tolerate"),

@@ -35,7 +35,11 @@ fn plugin(facts: &Facts) -> Vec<Check> {
             let fix = "look at its nodeSelector and affinity: no node matches them";
             Check::problem(NAME, message, fix)
         } else if ready < wanted {
-            Check::problem(NAME, message, format!("look at `kubectl get pods --namespace {namespace}` and their logs"))
+            Check::problem(
+                NAME,
+                message,
+                format!("look at `kubectl get pods --namespace {namespace}` and their logs"),
+            )
         } else {
             Check::ok(NAME, message)
         }
