@@ -84,6 +84,17 @@ pub enum Command {
     /// Look for what is wrong with the cluster, the driver and its nodes, and say what to do. The exit code is 1 when
     /// there is a problem.
     Doctor,
+    /// Write an archive for a bug report: versions, slices, classes, claims, pods with claims, Events, and the logs of
+    /// the driver's pods. It has no Secrets, annotations or values of environment variables.
+    Gather {
+        /// The archive, which must not exist yet.
+        #[arg(long, env = "DRA_GATHER_FILE", default_value = "kubectl-dra.tar.gz")]
+        file: PathBuf,
+
+        /// Leave the names of namespaces, claims and pods as they are, instead of numbering them.
+        #[arg(long, env = "DRA_GATHER_NAMES")]
+        names: bool,
+    },
     /// Print a script that completes this program's commands in a shell.
     Completion {
         /// The shell.

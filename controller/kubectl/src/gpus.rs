@@ -29,7 +29,7 @@ pub struct Row {
     pub memory: String,
     /// Its UUID.
     pub uuid: String,
-    /// `free`, `in use`, `tainted`, `incomplete` or `invalid`.
+    /// `free`, `in use`, `tainted`, `incomplete` or `invalid`; `unknown` where the caller may not see who has it.
     pub state: &'static str,
     /// Its taints, as `key=value:effect`.
     pub taints: Vec<String>,
@@ -44,22 +44,25 @@ pub struct Row {
 /// # Errors
 /// When they cannot be written as such.
 pub fn gpus(read: &Read, global: &Global) -> Result<String> {
-    let rows = rows(&read.cluster, &global.driver_name);
+    let rows = rows(&read.cluster, &global.driver_name, read.has_all("resourceclaims"));
     match global.output {
         Format::Table | Format::Wide => Ok(table(&rows, global.output == Format::Wide, &global.driver_name)),
         format => output::data(format, &rows),
     }
 }
 
-/// The devices of a driver.
+/// The devices of a driver. Without all claims, it is not known which of them are free.
 #[must_use]
-pub fn rows(cluster: &Cluster, driver: &str) -> Vec<Row> {
+pub fn rows(cluster: &Cluster, driver: &str, with_all_claims: bool) -> Vec<Row> {
     let mut rows: Vec<Row> = cluster
         .inventory()
         .pools()
         .filter(|pool| &*pool.id.driver == driver)
         .flat_map(|pool| of_pool(cluster, pool))
         .collect();
+    for row in rows.iter_mut().filter(|row| !with_all_claims && row.state == "free") {
+        row.state = "unknown";
+    }
     rows.sort_by(|one, other| {
         (&one.node, &one.pool, &one.device).cmp(&(&other.node, &other.pool, &other.device))
     });

@@ -13,6 +13,7 @@ pub mod connect;
 pub mod convert;
 pub mod doctor;
 pub mod explain;
+pub mod gather;
 pub mod gpus;
 pub mod output;
 pub mod read;

@@ -141,7 +141,7 @@ pub(crate) async fn whole<T: DeserializeOwned>(
 }
 
 /// All objects of a resource, or those of a namespace where the caller may not list all.
-async fn namespaced<T: DeserializeOwned>(
+pub(crate) async fn namespaced<T: DeserializeOwned>(
     client: &Client,
     resource: &'static str,
     group: &'static str,

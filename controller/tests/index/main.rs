@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod once_wrong;
+mod page;
 mod scene;
 
 use dra_controller::explain::Blocker;

@@ -48,7 +48,12 @@ const SHIPPED: [Shipped; 7] = [
         all_features: false,
     },
     Shipped { package: "dra-cdi-hook", never_reaches: &[], planned: true, all_features: false },
-    Shipped { package: "kubectl-dra", never_reaches: &[], planned: true, all_features: false },
+    Shipped {
+        package: "kubectl-dra",
+        never_reaches: &["nvml-wrapper", "nvml-wrapper-sys"],
+        planned: false,
+        all_features: false,
+    },
 ];
 
 /// No program that ships knows that there is a fake or a stand-in.

@@ -19,8 +19,8 @@ use crate::connect::Connection;
 use crate::output;
 use crate::read::Read;
 
-pub(crate) use facts::collect;
 pub use facts::{Facts, Program};
+pub(crate) use facts::{collect, pods};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -113,7 +113,8 @@ fn some(names: &[impl AsRef<str>]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-fn words(checks: &[Check]) -> String {
+/// The checks for people.
+pub(crate) fn words(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         text.push_str(&format!("{:<8} {}: {}\n", check.level.word(), check.name, check.message));
