@@ -4,10 +4,10 @@
 //! place; claims that were made of the old one stay as they are. A DeviceClass belongs to no namespace, so this program
 //! deletes it when its ConfigMap is gone, and only ConfigMaps of one namespace make classes.
 
+mod book;
 mod decide;
 mod desk;
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::parameters::Purpose;
-use decide::Key;
+use book::{Book, Due};
 use desk::Desk;
 
 /// How long a watch lasts, in seconds: a link that died is noticed soon.
@@ -47,9 +47,6 @@ pub struct Settings {
 /// Something was written, or could not be.
 pub type Wrote = Arc<dyn Fn(&'static str, bool) + Send + Sync>;
 
-/// A ConfigMap, and what it is for.
-type Due = (Which, Key);
-
 /// Translates until `cancel`, whenever this replica is the one that acts. `wrote` is told of each write: what kind of
 /// object, and whether it worked.
 pub async fn run(
@@ -72,7 +69,7 @@ pub async fn run(
                 leadership.clone(),
                 Arc::clone(&wrote),
             );
-            let mut office = Office { desk, configs: BTreeMap::new(), due: BTreeMap::new() };
+            let mut office = Office { desk, book: Book::default() };
             let mut lost = leadership.clone();
             let lost = async {
                 while lost.is_held() {
@@ -111,11 +108,10 @@ impl Which {
     }
 }
 
-/// What is there, and what is to be looked at.
+/// What is known, and who acts on it.
 struct Office {
     desk: Desk,
-    configs: BTreeMap<Due, ConfigMap>,
-    due: BTreeMap<Due, (Instant, Backoff)>,
+    book: Book,
 }
 
 impl Office {
@@ -129,8 +125,7 @@ impl Office {
         let mut waits = Backoff::default();
         let mut again = tokio::time::interval_at(Instant::now() + AGAIN, AGAIN);
         loop {
-            let next =
-                self.due.iter().min_by_key(|(_, (at, _))| *at).map(|(due, (at, _))| (due.clone(), *at));
+            let next = self.book.next();
             let ready = async {
                 match next {
                     Some((due, at)) => {
@@ -144,8 +139,13 @@ impl Office {
                 biased;
                 Some((which, event)) = news.next() => match event {
                     Ok(event) => {
-                        waits.reset();
-                        self.event(which, event).await;
+                        // A list begins with this before anything was asked for, and again after each failure.
+                        if !matches!(event, Event::Init) {
+                            waits.reset();
+                        }
+                        if self.book.tell(which, event, Instant::now()) && which == Which::Class {
+                            self.look_for_classes().await;
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, label = which.label(driver), "cannot follow ConfigMaps; it is being tried again");
@@ -153,56 +153,32 @@ impl Office {
                     }
                 },
                 due = ready => self.look(due).await,
-                _ = again.tick() => self.all_due(),
-            }
-        }
-    }
-
-    async fn event(&mut self, which: Which, event: Event<ConfigMap>) {
-        match event {
-            Event::Init => self.configs.retain(|(other, _), _| *other != which),
-            // What goes takes its template with it.
-            Event::InitApply(config) | Event::Apply(config)
-                if config.metadata.deletion_timestamp.is_none() =>
-            {
-                let due = (which, Key::of(&config));
-                self.configs.insert(due.clone(), config);
-                self.due_now(due);
-            }
-            Event::InitApply(config) | Event::Apply(config) | Event::Delete(config) => {
-                let due = (which, Key::of(&config));
-                self.configs.remove(&due);
-                self.due_now(due);
-            }
-            Event::InitDone if which == Which::Class => {
-                // Classes whose ConfigMap went while nobody looked.
-                for key in self.desk.classes_there().await {
-                    self.due_now((which, key));
+                _ = again.tick() => {
+                    self.book.all_at_once(Instant::now());
+                    self.look_for_classes().await;
                 }
             }
-            Event::InitDone => {}
         }
     }
 
-    fn due_now(&mut self, due: Due) {
-        self.due.insert(due, (Instant::now(), Backoff::default()));
-    }
-
-    fn all_due(&mut self) {
-        let all: Vec<Due> = self.configs.keys().cloned().collect();
-        all.into_iter().for_each(|due| self.due_now(due));
+    /// Classes whose ConfigMap went while nobody looked.
+    async fn look_for_classes(&mut self) {
+        if self.book.is_whole(Which::Class) {
+            for key in self.desk.classes_there().await {
+                self.book.at_once((Which::Class, key), Instant::now());
+            }
+        }
     }
 
     /// Brings what a ConfigMap asks for into being, or comes back to it later.
     async fn look(&mut self, due: Due) {
-        let Some((_, mut backoff)) = self.due.remove(&due) else { return };
+        let Some(backoff) = self.book.take(&due) else { return };
         let (which, key) = &due;
-        match self.desk.settle(*which, key, self.configs.get(&due)).await {
+        match self.desk.settle(*which, key, self.book.config(&due)).await {
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(%error, config_map = %key, "cannot translate parameters; it is being tried again");
-                let wait = backoff.next(LONGEST_WAIT);
-                self.due.insert(due, (Instant::now() + wait, backoff));
+                self.book.later(due, backoff, LONGEST_WAIT, Instant::now());
             }
         }
     }
