@@ -414,6 +414,8 @@ fn classes_know_their_driver_and_their_parameters() {
             + &config.replace("gpu-memory: 40Gi", "gpu-count: '2'")),
     );
     assert!(told[0].contains("data.gpu-count: a class says which devices, not how many"), "{told:?}");
+    let told = errors("apiVersion: resource.k8s.io/v1alpha2\nkind: ResourceClass\n");
+    assert!(told[0].contains("metadata.name: the class has no name"), "{told:?}");
     let told = errors(&class("driverName: \"x' || true\""));
     assert!(told[0].contains("is no driver's name"), "{told:?}");
 }

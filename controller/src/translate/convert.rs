@@ -161,8 +161,7 @@ impl Known {
                 self.configs.entry(name()).or_default().push(object.clone());
             }
             _ if depth < DEEPEST => {
-                let items = object["items"].as_array().into_iter().flatten();
-                items.for_each(|item| self.learn(item, driver, depth + 1));
+                items(object).iter().for_each(|item| self.learn(item, driver, depth + 1));
             }
             _ => {}
         }
@@ -224,7 +223,7 @@ impl Converting<'_> {
         let kind = object["kind"].as_str().unwrap_or_default().to_owned();
         let api_version = object["apiVersion"].as_str().unwrap_or_default().to_owned();
         if kind.ends_with("List") && object["items"].is_array() && depth < DEEPEST {
-            return Some(self.list(object, &api_version, &kind, line, changed, depth));
+            return Some(self.list(object, line, changed, depth));
         }
         self.called = called(&object, line);
         if let Some(old) = Old::of(&api_version) {
@@ -242,28 +241,13 @@ impl Converting<'_> {
     }
 
     /// A list, and what is in it. Lists of a kind of their own become `List`, which can have anything.
-    fn list(
-        &mut self,
-        mut list: Value,
-        api_version: &str,
-        kind: &str,
-        line: usize,
-        changed: &mut bool,
-        depth: usize,
-    ) -> Value {
-        let items = list["items"].take();
-        let item_kind = kind.strip_suffix("List").unwrap_or_default();
+    fn list(&mut self, list: Value, line: usize, changed: &mut bool, depth: usize) -> Value {
         let mut within = false;
         let mut converted = Vec::new();
-        for mut item in items.as_array().cloned().unwrap_or_default() {
-            if let Some(fields) = item.as_object_mut().filter(|_| !item_kind.is_empty()) {
-                fields.entry("apiVersion").or_insert_with(|| api_version.into());
-                fields.entry("kind").or_insert_with(|| item_kind.into());
-            }
+        for item in items(&list) {
             converted.extend(self.object(item, line, &mut within, depth + 1));
         }
         if !within {
-            list["items"] = items;
             return list;
         }
         *changed = true;
@@ -298,8 +282,13 @@ impl Converting<'_> {
                 with_spec(object, spec)
             }
             (Old::Same, "ResourceClaim" | "ResourceClaimTemplate" | "DeviceClass") => with_spec(object, spec),
-            // These have versions of their own that are served, or drivers write them.
-            (_, "DeviceTaintRule" | "ResourceSlice") => return Some(object),
+            // It has versions of its own that are served.
+            (_, "DeviceTaintRule") => return Some(object),
+            (_, "ResourceSlice") => {
+                let what = "drivers write ResourceSlices, and API servers may not take this version: it is left as it is";
+                self.warn("kind", what, "Take it out of the file");
+                return Some(object);
+            }
             (_, kind) => {
                 let what = format!("v1 has no {kind}: the document is left out");
                 self.warn("kind", &what, "Take it out of the file");
@@ -388,6 +377,20 @@ impl Converting<'_> {
             self.warn("data", &what, &fix);
         }
     }
+}
+
+/// What is in a list. In a list of a kind of its own, items need not say what they are.
+fn items(list: &Value) -> Vec<Value> {
+    let kind =
+        list["kind"].as_str().and_then(|kind| kind.strip_suffix("List")).filter(|kind| !kind.is_empty());
+    let mut items = list["items"].as_array().cloned().unwrap_or_default();
+    if let Some(kind) = kind {
+        for fields in items.iter_mut().filter_map(Value::as_object_mut) {
+            fields.entry("apiVersion").or_insert_with(|| list["apiVersion"].clone());
+            fields.entry("kind").or_insert_with(|| kind.into());
+        }
+    }
+    items
 }
 
 fn template(old: &Value, claim: Value) -> Value {

@@ -13,6 +13,8 @@ pub mod live;
 mod nearest;
 mod parameters;
 mod pods;
+#[cfg(test)]
+mod tests;
 mod text;
 mod told;
 mod versions;

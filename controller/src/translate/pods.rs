@@ -10,6 +10,8 @@ const TAINT_VALUE: &str = "present";
 /// The label that the guide's classes selected nodes by, and the value that its nodes have.
 const NODE_TYPE: &str = "node-type";
 const NODE_TYPE_VALUE: &str = "hybrid";
+/// What a pod's claim names: a claim, or a template.
+const NAMES: [&str; 2] = ["resourceClaimName", "resourceClaimTemplateName"];
 /// How deep in a document of an unknown kind is looked for claims.
 const DEEPEST: usize = 32;
 
@@ -69,11 +71,22 @@ pub(super) fn convert(object: &mut Value, called: &str) -> Pods {
         let Some(claim) = claim.as_object_mut() else { continue };
         let Some(source) = claim.remove("source") else { continue };
         pods.changed = true;
-        let Value::Object(source) = source else { continue };
+        let source = match source {
+            Value::Object(source) => source,
+            Value::Null => Map::new(),
+            _ => {
+                pods.errors.push(told(
+                    format!("{path}.resourceClaims[{number}].source"),
+                    "it is no object",
+                    "Write resourceClaimTemplateName or resourceClaimName beside name, in place of source",
+                ));
+                continue;
+            }
+        };
+        let before = pods.errors.len();
         for (key, value) in source {
             let field = format!("{path}.resourceClaims[{number}].source.{key}");
-            let known = ["resourceClaimName", "resourceClaimTemplateName"].contains(&key.as_str());
-            if !known {
+            if !NAMES.contains(&key.as_str()) {
                 pods.errors.push(told(field, "there is no such field", "Take it out"));
             } else if claim.get(&key).is_some_and(|there| *there != value) {
                 let what = "it stands beside source as well, with another name";
@@ -81,6 +94,19 @@ pub(super) fn convert(object: &mut Value, called: &str) -> Pods {
             } else {
                 claim.insert(key, value);
             }
+        }
+        let named = NAMES.iter().filter(|name| claim.contains_key(**name)).count();
+        if named != 1 && pods.errors.len() == before {
+            let what = if named == 0 {
+                "it names no claim and no template"
+            } else {
+                "it names a claim and a template"
+            };
+            pods.errors.push(told(
+                format!("{path}.resourceClaims[{number}].source"),
+                what,
+                "Write one of resourceClaimTemplateName and resourceClaimName",
+            ));
         }
     }
     warn_of_tolerations(spec, path, &told, &mut pods.warnings);
@@ -95,7 +121,11 @@ type Tell<'a> = &'a dyn Fn(String, &str, &str) -> Told;
 
 /// Tolerations that name a value which the nodes' taint has not.
 fn warn_of_tolerations(spec: &Map<String, Value>, path: &str, told: Tell<'_>, warnings: &mut Vec<Told>) {
-    for (number, toleration) in items(spec.get("tolerations")).enumerate() {
+    let tolerations = || items(spec.get("tolerations"));
+    if tolerations().any(tolerates_taint) {
+        return;
+    }
+    for (number, toleration) in tolerations().enumerate() {
         let names_value = toleration["operator"].as_str().unwrap_or("Equal") == "Equal";
         let value = toleration["value"].as_str().unwrap_or_default();
         if toleration["key"] == TAINT && names_value && value != TAINT_VALUE {
@@ -109,6 +139,17 @@ fn warn_of_tolerations(spec: &Map<String, Value>, path: &str, told: Tell<'_>, wa
             ));
         }
     }
+}
+
+/// Whether a toleration tolerates the usual taint.
+fn tolerates_taint(toleration: &Value) -> bool {
+    let text = |field: &str| toleration[field].as_str().unwrap_or_default();
+    let effect = matches!(text("effect"), "" | "NoSchedule");
+    let value = match text("operator") {
+        "Exists" => text("key").is_empty() || text("key") == TAINT,
+        _ => text("key") == TAINT && text("value") == TAINT_VALUE,
+    };
+    effect && value
 }
 
 /// Node rules by the label `node-type`, of which the guide has two sets of values.
@@ -181,10 +222,7 @@ fn old_claims(value: &Value, path: String, depth: usize) -> Option<String> {
             .find_map(|(number, value)| old_claims(value, format!("{path}[{number}]"), depth + 1)),
         Value::Object(fields) => fields.iter().find_map(|(key, value)| {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            let source = |claim: &Value| {
-                let source = &claim["source"];
-                source["resourceClaimTemplateName"].is_string() || source["resourceClaimName"].is_string()
-            };
+            let source = |claim: &Value| NAMES.iter().any(|name| claim["source"][*name].is_string());
             let old = items(Some(value)).position(source).filter(|_| key == "resourceClaims");
             match old {
                 Some(number) => Some(format!("{path}[{number}].source")),

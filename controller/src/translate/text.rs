@@ -1,6 +1,7 @@
 //! YAML with several documents: read one by one, so that those which need no change keep their text.
 
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde_json::{Deserializer, Value};
 
 /// A document as it stands in a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +20,8 @@ pub struct SyntaxError {
     reason: String,
 }
 
-/// Parts a file at the lines that begin with `---`, as kubectl does. Documents without content are left out.
+/// Parts a file at the lines that begin with `---`, and JSON objects that follow each other, as kubectl does. Documents
+/// without content are left out.
 pub(super) fn documents(text: &str) -> Vec<Source<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut documents = Vec::new();
@@ -37,7 +39,7 @@ pub(super) fn documents(text: &str) -> Vec<Source<'_>> {
     }
     documents.push(Source { line: first, text: &text[begin..] });
     documents.retain(|document| document.text.lines().any(|line| !is_nothing(line)));
-    documents
+    documents.into_iter().flat_map(Source::objects).collect()
 }
 
 /// Whether a line says nothing: it is empty, or a comment, or ends a document.
@@ -46,7 +48,28 @@ fn is_nothing(line: &str) -> bool {
     line.is_empty() || line.starts_with('#') || line == "..."
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The JSON objects in it, where it is nothing else and has several.
+    fn objects(self) -> Vec<Self> {
+        let mut objects = Vec::new();
+        if self.text.trim_start().starts_with('{') {
+            let mut stream = Deserializer::from_str(self.text).into_iter::<IgnoredAny>();
+            let mut begin = 0;
+            while let Some(Ok(_)) = stream.next() {
+                let end = stream.byte_offset();
+                let before = &self.text[begin..end];
+                let blank = before.len() - before.trim_start().len();
+                let lines = self.text[..begin + blank].matches('\n').count();
+                objects.push(Self { line: self.line + lines, text: before.trim_start() });
+                begin = end;
+            }
+            if !self.text[begin..].trim().is_empty() {
+                objects.clear();
+            }
+        }
+        if objects.len() > 1 { objects } else { vec![self] }
+    }
+
     /// What the document says.
     pub(super) fn read(&self) -> Result<Value, SyntaxError> {
         // Numbers such as 0644 mean what they mean to kubectl.

@@ -87,6 +87,9 @@ impl Converting<'_> {
     pub(super) fn class(&mut self, object: &Value) -> Value {
         let class = OldClass::of(object, self.driver());
         let fields = fields(object).clone();
+        if !object["metadata"]["name"].is_string() {
+            self.error("metadata.name", "the class has no name", "Write one, such as gpu-compute-class");
+        }
         for (key, value) in &fields {
             match key.as_str() {
                 "driverName" | "parametersRef" | "apiVersion" | "kind" | "metadata" => {}

@@ -215,3 +215,6 @@ fn same(there: &ObjectMeta, wanted: &ObjectMeta, driver: &str) -> bool {
     let of = |metadata: &ObjectMeta| metadata.annotations.as_ref()?.get(&key).cloned();
     of(there) == of(wanted)
 }
+
+#[cfg(test)]
+mod tests;
