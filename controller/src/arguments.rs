@@ -86,6 +86,14 @@ pub struct RunOptions {
     /// Show dra_pending_claims_total as well, a gauge whose name Prometheus keeps for counters.
     #[arg(long, env = "ORDERED_METRIC_NAMES", default_value_t = true, action = ArgAction::Set)]
     pub ordered_metric_names: bool,
+
+    /// Make ResourceClaimTemplates and DeviceClasses of labelled ConfigMaps with parameters.
+    #[arg(long, env = "TRANSLATE_PARAMETERS", default_value_t = true, action = ArgAction::Set)]
+    pub translate_parameters: bool,
+
+    /// The only namespace whose ConfigMaps make DeviceClasses. Without it, the Lease's.
+    #[arg(long, env = "PARAMETER_NAMESPACE")]
+    pub parameter_namespace: Option<String>,
 }
 
 /// Options of `webhook`.

@@ -10,6 +10,7 @@ pub mod index;
 pub mod model;
 pub mod observe;
 pub mod run;
+pub mod translate;
 pub mod uninstall;
 pub mod watch;
 pub mod webhook;

@@ -74,6 +74,13 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Rewrite manifests for old versions of resource.k8s.io to v1: YAML on standard output, or JSON with --output json.
+    /// What cannot work any more is told on standard error.
+    Convert {
+        /// The file with the manifests, or - for standard input.
+        #[arg(short, long, env = "DRA_CONVERT_FILE")]
+        file: PathBuf,
+    },
     /// Look for what is wrong with the cluster, the driver and its nodes, and say what to do. The exit code is 1 when
     /// there is a problem.
     Doctor,

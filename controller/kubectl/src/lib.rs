@@ -4,11 +4,13 @@
 //!
 //! ```text
 //! kubeconfig ──▶ connect ──▶ read: lists ──▶ Cluster ──▶ gpus, claims, explain ──▶ table, JSON, YAML
+//! manifests ──▶ convert ──▶ manifests
 //! ```
 
 pub mod arguments;
 pub mod claims;
 pub mod connect;
+pub mod convert;
 pub mod doctor;
 pub mod explain;
 pub mod gather;

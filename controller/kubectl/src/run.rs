@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use crate::arguments::{Arguments, Command};
 use crate::connect::connect;
 use crate::read::{Read, read};
-use crate::{claims, doctor, explain, gather, gpus};
+use crate::{claims, convert, doctor, explain, gather, gpus};
 
 /// Does what the command line says.
 ///
@@ -19,6 +19,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let mut command = Arguments::command();
         clap_complete::generate(*shell, &mut command, "kubectl-dra", &mut std::io::stdout());
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Convert { file } = &arguments.command {
+        return convert::convert(&arguments.global, file);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.context("cannot start")?.block_on(on_cluster(arguments))
@@ -44,7 +47,7 @@ async fn on_cluster(arguments: &Arguments) -> Result<ExitCode> {
             print!("{}", gather::gather(&connection, read, global, file, *names).await?);
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Completion { .. } => {}
+        Command::Convert { .. } | Command::Completion { .. } => {}
     }
     tell_hidden(&read);
     Ok(ExitCode::SUCCESS)

@@ -138,7 +138,8 @@ fn all_findings(query: &Query<'_>, survey: &Survey) -> Vec<Finding> {
 fn sorted(mut findings: Vec<Finding>, blocker: Option<Blocker>) -> Vec<Finding> {
     findings.sort_by_key(|finding| {
         let is_other = Some(finding.reason) != blocker;
-        (is_other, place(finding.reason), std::cmp::Reverse(finding.devices))
+        let is_bare = !matches!(finding.what, What::Node { has_devices: true, .. });
+        (is_other, place(finding.reason), is_bare, std::cmp::Reverse(finding.devices))
     });
     findings
 }
@@ -176,10 +177,9 @@ fn rules(query: &Query<'_>, survey: &Survey) -> Vec<Finding> {
         }
     };
     for group in survey.groups.iter().filter(|group| !group.is_open()) {
-        let own: Vec<String> = Query::own_rules(&group.rules).map(Rule::says).collect();
-        if !own.is_empty() {
-            let rule = own.join(", and ").into();
-            add(Blocker::NodeRules, What::Node { rule, has_devices: group.fits() }, group);
+        let rules: Vec<Arc<str>> = Query::own_rules(&group.rules).map(|rule| rule.says().into()).collect();
+        if !rules.is_empty() {
+            add(Blocker::NodeRules, What::Node { rules, has_devices: group.fits() }, group);
         }
         for rule in &group.rules {
             let Rule::Elsewhere(index) = rule else { continue };

@@ -151,8 +151,8 @@ pub enum What {
     NoDevices,
     /// The pod cannot run on nodes.
     Node {
-        /// Why.
-        rule: Arc<str>,
+        /// Why, as it is said of one node.
+        rules: Vec<Arc<str>>,
         /// Whether the claims would fit there.
         has_devices: bool,
     },

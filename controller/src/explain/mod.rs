@@ -23,7 +23,7 @@ mod survey;
 mod text;
 mod trial;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
@@ -108,10 +108,33 @@ impl Explanation {
     }
 }
 
+/// Says of many claims of one moment why they are not allocated: what tells nodes apart is found once for all.
+#[derive(Debug)]
+pub struct Explainer<'a> {
+    cluster: &'a Cluster,
+    cache: &'a cel::Cache,
+    nodes: OnceLock<survey::NodeKeys>,
+}
+
+impl<'a> Explainer<'a> {
+    /// For a cluster at one moment.
+    #[must_use]
+    pub fn new(cluster: &'a Cluster, cache: &'a cel::Cache) -> Self {
+        Self { cluster, cache, nodes: OnceLock::new() }
+    }
+
+    /// Says why claims are not allocated, and what would make them fit.
+    #[must_use]
+    pub fn explain(&self, asked: &Asked<'_>, cancel: &Cancel) -> Explanation {
+        let query = query::Query::new(self.cluster, asked.clone(), self.cache, cancel);
+        answer::answer(&query::Query { nodes_known: Some(&self.nodes), ..query })
+    }
+}
+
 /// Says why claims are not allocated, and what would make them fit.
 #[must_use]
 pub fn explain(cluster: &Cluster, asked: &Asked<'_>, cache: &cel::Cache, cancel: &Cancel) -> Explanation {
-    answer::answer(&query::Query::new(cluster, asked.clone(), cache, cancel))
+    Explainer::new(cluster, cache).explain(asked, cancel)
 }
 
 /// Whether the claims get devices on some node where the pod may run.

@@ -2,10 +2,11 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Asked;
 use super::rules::{Rule, Rules};
+use super::survey::NodeKeys;
 use crate::allocator::{AllocationError, Cancel, class_selects};
 use crate::cel::{self, Environment};
 use crate::cluster::{Cluster, Name};
@@ -27,7 +28,9 @@ pub(super) struct Query<'a> {
     pub(super) cache: &'a cel::Cache,
     pub(super) cancel: &'a Cancel,
     /// The drivers that have devices of the classes that are asked for.
-    drivers: OnceCell<BTreeSet<Arc<str>>>,
+    pub(super) drivers: OnceCell<BTreeSet<Arc<str>>>,
+    /// What tells nodes apart, where it was asked before.
+    pub(super) nodes_known: Option<&'a OnceLock<NodeKeys>>,
 }
 
 impl<'a> Query<'a> {
@@ -39,7 +42,8 @@ impl<'a> Query<'a> {
     ) -> Self {
         let open = asked.claims.iter().copied().filter(|claim| claim.status.allocation.is_none()).collect();
         let rules = Rules::of(&asked);
-        Self { cluster, asked, open, rules, cache, cancel, drivers: OnceCell::new() }
+        let (drivers, nodes_known) = (OnceCell::new(), None);
+        Self { cluster, asked, open, rules, cache, cancel, drivers, nodes_known }
     }
 
     /// The nodes: where none are known, those that slices name.

@@ -103,7 +103,26 @@ pub(super) fn verified(query: &Query<'_>, changes: Vec<Change>, node: &Arc<Node>
     let then = Query::new(&cluster, changed.asked(), query.cache, query.cancel);
     let node = cluster.nodes().get(&node.metadata.name).unwrap_or(node);
     let fits = then.fits_on(node).unwrap_or_default();
-    (fits && !has_error(&survey(&then))).then_some(remedy)
+    let is_safe = || !may_fail(query, &remedy.changes) || !has_error(&survey(&then));
+    (fits && is_safe()).then_some(remedy)
+}
+
+/// Whether changes may bring up errors on nodes that had none: where selectors are asked about other devices than
+/// before, and where all devices are asked for.
+fn may_fail(query: &Query<'_>, changes: &[Change]) -> bool {
+    let is_other = |change: &Change| {
+        matches!(
+            change,
+            Change::Selector { .. }
+                | Change::UseClass { .. }
+                | Change::FinishPool { .. }
+                | Change::MendPool { .. }
+        )
+    };
+    let asks = query.asks();
+    asks.len() > 1
+        || asks.iter().any(|ask| &*ask.ask.allocation_mode == "All")
+        || changes.iter().any(is_other)
 }
 
 fn has_error(survey: &Survey) -> bool {

@@ -33,17 +33,17 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// What people are told: nothing for claims, which are told of in another way.
+    /// What people are told of a node.
     pub(super) fn says(&self) -> String {
         match self {
-            Self::Label(key, value) => format!("the pod's nodeSelector wants the label {key}={value}"),
-            Self::Affinity => "the pod's required node affinity excludes it".to_owned(),
-            Self::NotReady => "it is not Ready".to_owned(),
-            Self::Cordoned => "it is cordoned".to_owned(),
+            Self::Label(key, value) => format!("lacks the label {key}={value} of the pod's nodeSelector"),
+            Self::Affinity => "is excluded by the pod's required node affinity".to_owned(),
+            Self::NotReady => "is not Ready".to_owned(),
+            Self::Cordoned => "is cordoned".to_owned(),
             Self::Taint(key, value, effect) => {
-                format!("the pod does not tolerate its taint {}", taint_text(key, value, effect))
+                format!("has the taint {}, which the pod does not tolerate", taint_text(key, value, effect))
             }
-            Self::Elsewhere(_) => "an allocated claim of the pod is bound to other nodes".to_owned(),
+            Self::Elsewhere(_) => "is not where an allocated claim of the pod can be used".to_owned(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::blocker::Blocker;
 use super::edits;
-use super::look::{free, is_of_others};
+use super::look::{by_request, free, is_of_others};
 use super::query::Query;
 use super::remedy::Change;
 use super::rules::Rule;
@@ -91,16 +91,20 @@ fn candidates<'g>(query: &Query<'_>, survey: &'g Survey, budget: &Budget) -> Vec
     open.into_iter().take(NODES).chain(barred.into_iter().take(NODES / 2)).collect()
 }
 
-/// How many devices are missing on a node: if others gave back what they have and taints were tolerated; if requests
-/// did not choose among the devices of their classes; and as it is.
-fn missing(trial: &Trial<'_>) -> (usize, usize, usize) {
+/// How many devices are missing on a node: if taints went and others gave back what they have; if the requests asked
+/// for anything of their classes; and as it is.
+fn missing(trial: &Trial<'_>) -> [usize; 3] {
     // What the missing slices hold is not known.
     let may_have = trial.inspection.unusable.iter().any(|(pool, _)| trial.query.is_of_pool(pool));
     if trial.inspection.asks.is_empty() {
-        return (usize::MAX, if may_have { 0 } else { usize::MAX }, usize::MAX);
+        return [usize::MAX, if may_have { 0 } else { usize::MAX }, usize::MAX];
     }
-    let mut sums = (0, 0, 0);
-    for request in super::look::by_request(&trial.inspection) {
+    let is_removable = |one: &Obstacle| is_of_others(one) || matches!(one, Obstacle::Taints(_));
+    let is_of_request = |one: &Obstacle| {
+        !matches!(one, Obstacle::Feature(_) | Obstacle::ClassSelector(_) | Obstacle::OtherNodes)
+    };
+    let mut sums = [0; 3];
+    for request in by_request(&trial.inspection) {
         let of = |could: &dyn Fn(&[Obstacle]) -> bool| {
             let missing = request.iter().map(|ask| {
                 let found = ask.devices.iter().filter(|one| could(&one.obstacles)).count();
@@ -108,15 +112,9 @@ fn missing(trial: &Trial<'_>) -> (usize, usize, usize) {
             });
             missing.min().unwrap_or_default()
         };
-        let is_removable =
-            |obstacle: &Obstacle| is_of_others(obstacle) || matches!(obstacle, Obstacle::Taints(_));
-        let is_chosen = |obstacle: &Obstacle| {
-            let is_of_class = matches!(obstacle, Obstacle::ClassSelector(_) | Obstacle::OtherNodes);
-            !is_of_class
-        };
-        sums.0 += of(&|obstacles| obstacles.iter().all(is_removable));
-        sums.1 += if may_have { 0 } else { of(&|obstacles| obstacles.iter().all(is_chosen)) };
-        sums.2 += of(&|obstacles| obstacles.is_empty());
+        sums[0] += of(&|obstacles| obstacles.iter().all(is_removable));
+        sums[1] += if may_have { 0 } else { of(&|obstacles| obstacles.iter().all(is_of_request)) };
+        sums[2] += of(&|obstacles| obstacles.is_empty());
     }
     sums
 }

@@ -1,6 +1,6 @@
 //! All nodes, in groups that cannot be told apart by the claims and the pod: each group is looked at once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -64,18 +64,48 @@ pub(super) struct Survey {
     pub(super) looked_at: usize,
 }
 
+/// What tells nodes apart for claims that read nothing of what devices have of their own.
+#[derive(Debug)]
+pub(super) struct NodeKeys {
+    by_node: HashMap<Arc<str>, u64>,
+    /// What devices have of their own.
+    own: HashSet<QualifiedName>,
+}
+
+impl NodeKeys {
+    fn of(query: &Query<'_>) -> Self {
+        let none = Keys { read: Some(BTreeSet::new()), compared: Vec::new() };
+        let nodes = query.nodes();
+        let key = |(name, node): (&Arc<str>, &Arc<Node>)| (Arc::clone(name), none.of_node(query, node));
+        let slices = query.cluster.inventory().pools().flat_map(|pool| pool.slices());
+        let shapes = slices.flat_map(|slice| &slice.devices).map(|device| &device.shape);
+        let mut own = HashSet::new();
+        let mut last = None;
+        for shape in shapes {
+            if last != Some(shape.number) {
+                last = Some(shape.number);
+                own.extend(shape.individual.iter().map(|index| shape.attributes[*index].0.clone()));
+            }
+        }
+        Self { by_node: nodes.iter().map(key).collect(), own }
+    }
+}
+
 /// Looks at all nodes.
 pub(super) fn survey(query: &Query<'_>) -> Survey {
     let nodes = query.nodes();
     let mut survey = Survey { nodes: nodes.len(), ..Survey::default() };
     let keys = Keys::of(query);
+    let known = query.nodes_known.map(|known| known.get_or_init(|| NodeKeys::of(query)));
+    let known = known.filter(|known| !keys.read_any(&known.own));
     let mut outcomes: HashMap<u64, Outcome> = HashMap::new();
     let mut groups: HashMap<(u64, Vec<Rule>), usize> = HashMap::new();
     for node in nodes.values() {
         if query.cancel.is_set() {
             return survey;
         }
-        let key = keys.of_node(query, node);
+        let key = known.and_then(|known| known.by_node.get(&node.metadata.name));
+        let key = key.copied().unwrap_or_else(|| keys.of_node(query, node));
         let outcome = outcomes.entry(key).or_insert_with(|| match query.has_devices(node) {
             Ok(true) => Outcome::Fits,
             Ok(false) => Outcome::NoFit,
@@ -135,6 +165,24 @@ impl Keys {
         Self { read, compared: compared.collect() }
     }
 
+    /// Whether any of these attributes matters.
+    fn read_any(&self, own: &HashSet<QualifiedName>) -> bool {
+        own.iter().any(|name| {
+            // The driver's name is the domain where a constraint names none.
+            self.is_read(name)
+                || self
+                    .compared
+                    .iter()
+                    .any(|compared| QualifiedName::resolve(compared, &name.domain) == *name)
+        })
+    }
+
+    fn is_read(&self, name: &QualifiedName) -> bool {
+        self.read
+            .as_ref()
+            .is_none_or(|read| read.iter().any(|(domain, read)| *domain == name.domain && *read == name.name))
+    }
+
     /// What tells nodes apart: two with the same key get the same answer.
     fn of_node(&self, query: &Query<'_>, node: &Arc<Node>) -> u64 {
         let mut hash = std::hash::DefaultHasher::new();
@@ -187,10 +235,7 @@ impl Keys {
         shape.number.hash(hash);
         for (own, index) in device.own.iter().zip(&shape.individual) {
             let name = &shape.attributes[*index].0;
-            let is_read = self.read.as_ref().is_none_or(|read| {
-                read.iter().any(|(domain, read)| *domain == name.domain && *read == name.name)
-            });
-            if is_read {
+            if self.is_read(name) {
                 own.hash(hash);
             }
             // Which devices have the same value matters here, not which value that is.

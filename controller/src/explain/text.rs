@@ -22,7 +22,7 @@ const PART: usize = 200;
 /// How many claims are named.
 const NAMED: usize = 3;
 /// How many ways in which a selector is false are told.
-const PARTS: usize = 3;
+const PARTS: usize = 2;
 
 impl Explanation {
     /// The explanation in words. Its first 1000 bytes make sense alone: see [`Explanation::note`].
@@ -225,13 +225,17 @@ impl Words<'_> {
                 (Some(node), 1) => return format!("{node} has no devices"),
                 _ => return format!("{nodes} nodes have no devices"),
             },
-            What::Node { rule, has_devices } => {
-                let node = match (&finding.node, nodes) {
-                    (Some(node), 1) => node.to_string(),
-                    _ => counted(*nodes, "node", "nodes"),
+            What::Node { rules, has_devices } => {
+                let (node, rules) = match (&finding.node, nodes) {
+                    (Some(node), 1) => (node.to_string(), rules.iter().map(ToString::to_string).collect()),
+                    _ => (
+                        counted(*nodes, "node", "nodes"),
+                        rules.iter().map(|rule| of_several(rule)).collect(),
+                    ),
                 };
-                let devices = if *has_devices { " (the devices would fit there)" } else { "" };
-                return format!("{node}: {rule}{devices}");
+                let rules: Vec<String> = rules;
+                let devices = if *has_devices { ", though the devices would fit there" } else { "" };
+                return format!("{node} {}{devices}", rules.join(", and "));
             }
             What::Elsewhere { bound, nodes } => {
                 let nodes = match nodes.as_slice() {
@@ -409,6 +413,16 @@ fn why(parts: &[(std::sync::Arc<str>, usize)]) -> String {
     };
     let more = if parts.len() > PARTS { ", and others" } else { "" };
     format!(": {}{more}", told.join(", "))
+}
+
+/// What is said of one node, said of several.
+fn of_several(rule: &str) -> String {
+    for (one, several) in [("lacks ", "lack "), ("is ", "are "), ("has ", "have ")] {
+        if let Some(rest) = rule.strip_prefix(one) {
+            return format!("{several}{rest}");
+        }
+    }
+    rule.to_owned()
 }
 
 /// A part of a selector, or its beginning.

@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use dra_runtime::admin::{self, Admin};
+use dra_runtime::events::{self, Events};
 use dra_runtime::lease::{self, Leadership, LeaseSettings};
 use jiff::Timestamp;
+use kube::Client;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -31,8 +33,8 @@ use crate::cel;
 use crate::cluster::Cluster;
 use crate::explain::{Asked, Explanation, explain};
 use crate::index::{Index, Now, Settings, Task};
-use crate::observe::metrics::{Metrics, Options};
-use crate::watch;
+use crate::observe::metrics::{Metrics, Options, WriteResult};
+use crate::{translate, watch};
 
 /// Threads of the runtime. What takes long has threads of its own.
 const THREADS: usize = 2;
@@ -97,6 +99,9 @@ async fn controller(options: &RunOptions) -> Result<()> {
         renew: RENEW,
     };
     let (leadership, leasing) = lease::start(client.clone(), lease, end.clone());
+    if options.translate_parameters {
+        translate(options, client.clone(), leadership.clone(), &metrics, &end);
+    }
     let (announcer, announcing) = announce::start(
         client,
         announce::Source { driver: driver.clone(), instance: options.identity.clone() },
@@ -116,6 +121,28 @@ async fn controller(options: &RunOptions) -> Result<()> {
     drop(leasing.await);
     drop(announcing.await);
     Ok(())
+}
+
+/// Starts to make templates and classes of ConfigMaps.
+fn translate(
+    options: &RunOptions,
+    client: Client,
+    leadership: Leadership,
+    metrics: &Metrics,
+    end: &CancellationToken,
+) {
+    let driver = options.driver_name.clone();
+    let (events, queue) = Events::queue();
+    let telling = events::run(client.clone(), queue, driver.clone(), options.identity.clone(), end.clone());
+    tokio::spawn(telling);
+    let namespace = options.parameter_namespace.as_ref().unwrap_or(&options.lease.namespace);
+    let class = options.device_classes.first().cloned().unwrap_or_else(|| format!("gpu.{driver}"));
+    let settings = translate::live::Settings { driver, device_class: class, namespace: namespace.clone() };
+    let metrics = metrics.clone();
+    let wrote: translate::live::Wrote = Arc::new(move |kind, is_written| {
+        metrics.wrote(kind, if is_written { WriteResult::Written } else { WriteResult::Failed });
+    });
+    tokio::spawn(translate::live::run(client, settings, events, leadership, wrote, end.clone()));
 }
 
 /// The time.

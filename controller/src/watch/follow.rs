@@ -30,6 +30,8 @@ const WATCH_ENDS_WITHIN: Duration = Duration::from_secs(5);
 const SHORTEST_WATCH: Duration = Duration::from_secs(5);
 /// The longest wait before it is tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// The longest time for which the API server is left alone when it says how long it wants that.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Follows one resource.
 pub(super) struct Follower<T> {
@@ -54,10 +56,8 @@ impl<T: Followed> Follower<T> {
 
     async fn list_and_watch(&mut self) -> Result<(), Dropped> {
         match self.list().await? {
-            Ok(version) => {
-                self.backoff.reset();
-                self.watch(version).await
-            }
+            // Only a watch that goes well ends the waits: where watches fail, lists would follow each other at once.
+            Ok(version) => self.watch(version).await,
             Err(error) => self.failed(error).await,
         }
     }
@@ -106,9 +106,9 @@ impl<T: Followed> Follower<T> {
                 Ok(()) if begun.elapsed() >= SHORTEST_WATCH => self.backoff.reset(),
                 Ok(()) => sleep(self.backoff.next(SHORTEST_WATCH)).await,
                 Err(error) => {
-                    let expired = error.is_expired();
+                    let is_over = error.needs_list();
                     self.failed(error).await?;
-                    if expired {
+                    if is_over {
                         return Ok(());
                     }
                 }
@@ -119,7 +119,7 @@ impl<T: Followed> Follower<T> {
     /// Watches until the watch ends.
     async fn watch_once(&mut self, version: &mut String) -> Result<Result<(), WatchError>, Dropped> {
         let seconds = fastrand::u32(WATCH);
-        let end = Instant::now() + Duration::from_secs(seconds.into()) + WATCH_ENDS_WITHIN;
+        let mut end = Instant::now() + Duration::from_secs(seconds.into()) + WATCH_ENDS_WITHIN;
         let mut lines = match self.watching(version, seconds).await {
             Ok(lines) => lines,
             Err(error) => return Ok(Err(error)),
@@ -152,6 +152,8 @@ impl<T: Followed> Follower<T> {
                 *version = seen;
             }
             self.backoff.reset();
+            // What came while the news waited to be taken is not silence.
+            end = end.max(Instant::now() + WATCH_ENDS_WITHIN);
         }
     }
 
@@ -212,11 +214,23 @@ impl WatchError {
         }
     }
 
+    /// Whether a watch from the same version on would meet the same again: the server does not want to give it, or what
+    /// comes next cannot be read. A server that has no time (429, 503) may have it later.
+    fn needs_list(&self) -> bool {
+        match self {
+            Self::Failed { source, .. } => {
+                matches!(&**source, kube::Error::Api(status) if ![429, 503].contains(&status.code))
+            }
+            Self::Unreadable { .. } => true,
+            Self::NoAnswer { .. } | Self::Broken { .. } => false,
+        }
+    }
+
     /// How long the server wants to be left alone.
     fn retry_after(&self) -> Duration {
         let Self::Failed { source, .. } = self else { return Duration::ZERO };
         let kube::Error::Api(status) = &**source else { return Duration::ZERO };
         let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-        Duration::from_secs(u64::from(seconds)).min(LONGEST_WAIT)
+        Duration::from_secs(u64::from(seconds)).min(LONGEST_RETRY_AFTER)
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dra_controller::explain::Blocker;
+use dra_controller::observe::metrics::WriteResult;
 use dra_controller::webhook;
 use dra_driver::node::State;
 use dra_kubelet_plugin::metrics::Reason;
@@ -166,7 +167,7 @@ fn every_metric_that_is_used_is_exported() {
 fn assert_known_value(place: &str, metric: &str, label: &str, value: &str) {
     let known: Vec<&str> = match label {
         "reason" if metric.starts_with("dra_pending") => Blocker::ALL.map(Blocker::as_str).to_vec(),
-        "result" => vec!["error"],
+        "result" => WriteResult::ALL.map(WriteResult::as_str).to_vec(),
         "state" => State::ALL.into_iter().map(State::as_str).collect(),
         "reason" => Reason::ALL.into_iter().map(|(reason, _)| reason.as_str()).collect(),
         "class" => vec!["application", "reset", "reboot", "lost", "unknown"],

@@ -257,7 +257,7 @@ fn what_two_controllers_export_counts_once() {
         ("fleet", "Memory of the pools", vec![memory(800.0, 200.0), memory(400.0, 0.0)]),
         ("controller", "Controllers", vec![one(2.0)]),
         ("controller", "Leaders", vec![one(1.0)]),
-        ("controller", "Watches that are broken", vec![one(1.0)]),
+        ("controller", "Resources not read yet", vec![one(1.0)]),
         ("controller", "Devices left out of the join", vec![one(7.0)]),
         ("controller", "Objects", vec![vec![("{resource=\"pods\"}", 30.0)]]),
         ("controller", "Versions", vec![vec![("{version=\"1\"}", 2.0)]]),

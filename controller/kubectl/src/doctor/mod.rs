@@ -19,8 +19,8 @@ use crate::connect::Connection;
 use crate::output;
 use crate::read::Read;
 
-pub use facts::{Facts, Program};
 pub(crate) use facts::{collect, pods};
+pub use facts::{Facts, Program};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -57,3 +57,71 @@ fn what_is_read_on_old_servers_says_to_upgrade() {
          Kubernetes 1.36 or later."
     );
 }
+
+/// What a driver, a user or a broken client may write where something else belongs.
+const ODD: [&str; 16] = [
+    "null",
+    "\"\"",
+    "-1",
+    "0",
+    "9223372036854775807",
+    "\"9223372036854775807\"",
+    "\"-5Gi\"",
+    "true",
+    "[]",
+    "{}",
+    "\"All\"",
+    "\"NoExecute\"",
+    "\"not a label!\"",
+    "\"device.attributes['x'].y.z == 1 || true\"",
+    "\"gpu.example.com/gpu.example.com/x\"",
+    "[{\"key\": \"\", \"operator\": \"In\", \"values\": []}]",
+];
+
+/// The values in an object that are no objects and no lists.
+fn leaves(value: &mut Value) -> Vec<&mut Value> {
+    match value {
+        Value::Object(fields) => fields.iter_mut().flat_map(|(_, value)| leaves(value)).collect(),
+        Value::Array(values) => values.iter_mut().flat_map(leaves).collect(),
+        leaf => vec![leaf],
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 16, ..Default::default() })]
+
+    /// [`Scene::explained`] holds what is told to help against the allocator.
+    #[test]
+    fn odd_objects_are_explained_without_a_panic(
+        places in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0..ODD.len()), 2..12),
+    ) {
+        let mut scene = crowd::crowd().scene;
+        // What is asked about keeps its name.
+        scene.claims.push(json!({
+            "metadata": {"namespace": "team", "name": "train", "uid": "train"},
+            "spec": {"devices": wanted(&json!({"deviceClassName": "in_use.gpu.example.com"}))},
+        }));
+        let asked_about = scene.claims.pop().unwrap();
+        for (place, odd) in places {
+            let lists = [&mut scene.slices, &mut scene.classes, &mut scene.nodes, &mut scene.claims];
+            let mut all: Vec<&mut Value> = lists.into_iter().flatten().flat_map(leaves).collect();
+            let index = place.index(all.len());
+            *all[index] = serde_json::from_str(ODD[odd]).unwrap();
+        }
+        // What cannot even be read never comes here.
+        scene.slices.retain(|one| serde_json::from_value::<crate::model::object::Slice>(one.clone()).is_ok());
+        scene.classes.retain(|one| serde_json::from_value::<crate::model::object::Class>(one.clone()).is_ok());
+        scene.nodes.retain(|one| serde_json::from_value::<crate::model::object::Node>(one.clone()).is_ok());
+        scene.claims.retain(|one| serde_json::from_value::<crate::model::object::Claim>(one.clone()).is_ok());
+        scene.pods.clear();
+        scene.claims.push(asked_about);
+        let cluster = scene.cluster();
+        let (cache, cancel) = (cel::Cache::default(), Cancel::default());
+        for claim in cluster.claims().values() {
+            let explained = explain(&cluster, &Asked::of_claim(claim), &cache, &cancel);
+            let text = explained.text(&Audience::Everything);
+            proptest::prop_assert!(text.ends_with('.') && text.len() < 10_000, "{}", text);
+        }
+        scene.explained();
+    }
+}

@@ -417,16 +417,16 @@ fn nodes_where_the_pod_cannot_run() {
             "a label that the node lacks",
             scene(json!({}), json!({"nodeSelector": {"disk": "ssd"}})),
             "node_rules",
-            "0/2 nodes: node-a: the pod's nodeSelector wants the label disk=ssd (the devices would fit there); node-b: \
-             the pod's nodeSelector wants the label disk=ssd. It would fit on node-a if the pod's nodeSelector did not \
+            "0/2 nodes: node-a lacks the label disk=ssd of the pod's nodeSelector, though the devices would fit there; \
+             node-b lacks the label disk=ssd of the pod's nodeSelector. It would fit on node-a if the pod's nodeSelector did not \
              ask for disk, or the node had that label.",
         ),
         (
             "a taint of the node",
             scene(tainted.clone(), json!({})),
             "node_rules",
-            "0/2 nodes: node-a: the pod does not tolerate its taint dedicated=ml:NoSchedule (the devices would fit \
-             there); node-b has no devices. It would fit on node-a if the node's taint dedicated=ml:NoSchedule were \
+            "0/2 nodes: node-a has the taint dedicated=ml:NoSchedule, which the pod does not tolerate, though the \
+             devices would fit there; node-b has no devices. It would fit on node-a if the node's taint dedicated=ml:NoSchedule were \
              gone, or the pod tolerated it.",
         ),
         (
@@ -446,7 +446,7 @@ fn nodes_where_the_pod_cannot_run() {
             "a node that is cordoned",
             scene(json!({"spec": {"unschedulable": true}}), json!({})),
             "node_rules",
-            "0/2 nodes: node-a: it is cordoned (the devices would fit there); node-b has no devices. \
+            "0/2 nodes: node-a is cordoned, though the devices would fit there; node-b has no devices. \
              It would fit on node-a if the node were uncordoned.",
         ),
         (
@@ -456,7 +456,7 @@ fn nodes_where_the_pod_cannot_run() {
                 json!({}),
             ),
             "node_rules",
-            "0/2 nodes: node-a: it is not Ready (the devices would fit there); node-b has no devices. \
+            "0/2 nodes: node-a is not Ready, though the devices would fit there; node-b has no devices. \
              It would fit on node-a if the node were Ready.",
         ),
         (
@@ -470,8 +470,8 @@ fn nodes_where_the_pod_cannot_run() {
                 }}}}),
             ),
             "node_rules",
-            "0/2 nodes: node-a: the pod's required node affinity excludes it (the devices would fit there); node-b has \
-             no devices. It would fit on node-a if the pod had no required node affinity.",
+            "0/2 nodes: node-a is excluded by the pod's required node affinity, though the devices would fit there; \
+             node-b has no devices. It would fit on node-a if the pod had no required node affinity.",
         ),
         (
             "a claim on a node without devices for the other",

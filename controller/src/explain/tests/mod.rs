@@ -2,6 +2,7 @@
 
 mod bad;
 mod cases;
+mod crowd;
 mod features;
 mod many;
 mod page;

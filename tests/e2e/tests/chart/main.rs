@@ -10,4 +10,5 @@ mod release;
 mod rights;
 mod scene;
 mod story;
+mod translation;
 mod unchanged;

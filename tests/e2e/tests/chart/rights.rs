@@ -1,4 +1,4 @@
-//! Each right of the webhook and of the check before an uninstall is taken away in turn, and something is missed:
+//! Each right of the controller, of the webhook and of the check before an uninstall is taken away in turn, and something is missed:
 //! docs/privileges.md has the table. The programs run as processes, with the tokens of the chart's ServiceAccounts.
 
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use e2e::gpu::{kubeconfig_of, program};
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -18,11 +18,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Duration, sleep, timeout};
 
 use crate::release::{apply, run};
 use crate::scene::take_right;
 
+/// How often what cannot be followed is looked at.
+const PACE: Duration = Duration::from_millis(100);
 /// How many programs run at a time.
 const AT_ONCE: usize = 4;
 /// The plugin's DaemonSet.
@@ -53,6 +55,24 @@ const WEBHOOK: [Right; 4] = [
     ("update", "secrets", "cannot update the Secret"),
     ("get", "validatingwebhookconfigurations", "cannot get the ValidatingWebhookConfiguration"),
     ("patch", "validatingwebhookconfigurations", "cannot patch the ValidatingWebhookConfiguration"),
+];
+
+const RUN: [Right; 15] = [
+    ("list", "resourceclaims", "cannot list resourceclaims"),
+    ("watch", "resourceclaims", "cannot watch resourceclaims"),
+    ("list", "resourceslices", "cannot list resourceslices"),
+    ("watch", "resourceslices", "cannot watch resourceslices"),
+    ("list", "deviceclasses", "cannot list deviceclasses"),
+    ("watch", "deviceclasses", "cannot watch deviceclasses"),
+    ("list", "pods", "cannot list pods"),
+    ("watch", "pods", "cannot watch pods"),
+    ("list", "nodes", "cannot list nodes"),
+    ("watch", "nodes", "cannot watch nodes"),
+    ("get", "leases", "cannot hold the Lease"),
+    ("create", "leases", "cannot hold the Lease"),
+    ("update", "leases", "cannot hold the Lease"),
+    ("create", "events", "cannot write an Event"),
+    ("patch", "events", "cannot write an Event"),
 ];
 
 /// The webhook says so when it has done all that it needs rights for.
@@ -97,6 +117,46 @@ async fn each_right_of_the_webhook_is_missed_when_it_is_taken_away() {
     .await;
 }
 
+#[tokio::test]
+async fn each_right_of_the_controller_is_missed_when_it_is_taken_away() {
+    each("controller", &RUN, async |part| {
+        part.wait_in_vain().await;
+        let mut child = part.command().stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        let reading = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                // What waits in other tests is none of this one's.
+                if line.contains("\"about\":") && !line.contains(&part.space.name) {
+                    continue;
+                }
+                said += &format!("{line}\n");
+                if RUN.iter().any(|(_, _, text)| line.contains(text)) {
+                    return false;
+                }
+            }
+            panic!("the controller has ended:\n{said}");
+        };
+        // It says why the claim waits when it has done all that it needs rights for.
+        let explained = async {
+            let events = part.space.api::<Event>();
+            let own = ListParams::default().fields("reason=CannotAllocate,involvedObject.name=waits");
+            while part.lacks || events.list(&own).await.unwrap().items.len() < 2 {
+                sleep(PACE).await;
+            }
+        };
+        let done = async {
+            tokio::select! {
+                done = reading => done,
+                () = explained => true,
+            }
+        };
+        let done = timeout(GUARD, done).await.expect("the controller says how it goes");
+        (done, said)
+    })
+    .await;
+}
+
 /// Runs a part once with all its rights, and once without each of them; `play` says whether it could do its work, and
 /// what it said.
 async fn each(component: &str, rights: &[Right], play: impl AsyncFn(&Part) -> (bool, String)) {
@@ -120,11 +180,15 @@ async fn each(component: &str, rights: &[Right], play: impl AsyncFn(&Part) -> (b
 /// A part of the controller with the chart's rights, or with one less.
 struct Part {
     space: Space,
+    /// Whether it has a right less.
+    lacks: bool,
     driver: String,
     /// What was applied.
     objects: String,
     /// The program's arguments in the chart.
     arguments: Vec<String>,
+    /// The program's variables there.
+    variables: Vec<(String, String)>,
     kubeconfig: PathBuf,
     _folder: TempDir,
 }
@@ -137,6 +201,7 @@ impl Part {
             format!("driver.name={driver}"),
             "deviceClasses.alias.create=false".to_owned(),
             "uninstall.force=true".to_owned(),
+            "controller.explainAfter=100ms".to_owned(),
         ];
         let mut arguments = vec!["--namespace", &space.name];
         arguments.extend(values.iter().flat_map(|value| ["--set", value]));
@@ -144,8 +209,10 @@ impl Part {
         if let Some((verb, resource, _)) = without {
             take_right(&mut objects, resource, verb);
         }
+        // The controller makes the Lease itself where it is not there.
         let of_part = |object: &&Value| {
             object["metadata"]["labels"]["app.kubernetes.io/component"] == component
+                && object["kind"] != "Lease"
                 || object["kind"] == "DeviceClass"
         };
         let (programs, others): (Vec<_>, Vec<_>) = objects
@@ -153,8 +220,18 @@ impl Part {
             .filter(of_part)
             .partition(|object| ["Job", "Deployment"].contains(&object["kind"].as_str().unwrap()));
         let pod = &programs[0]["spec"]["template"]["spec"];
-        let arguments = pod["containers"][0]["args"].as_array().unwrap();
-        let arguments = arguments.iter().map(|argument| argument.as_str().unwrap().to_owned());
+        let container = &pod["containers"][0];
+        let texts = |list: &Value| -> Vec<String> {
+            list.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+        };
+        let program = texts(&container["command"]).remove(1);
+        let arguments = texts(&container["args"]);
+        let variables = container["env"].as_array().into_iter().flatten().map(|variable| {
+            // Others than those with a value are about the pod.
+            let value = variable["value"].as_str().unwrap_or("a-pod");
+            (variable["name"].as_str().unwrap().to_owned(), anywhere(value))
+        });
+        let variables = variables.collect();
         let objects: String = others.iter().map(|object| format!("---\n{object}\n")).collect();
         apply(&space.name, &objects).await;
         let folder = TempDir::new().unwrap();
@@ -162,20 +239,27 @@ impl Part {
         let account = pod["serviceAccountName"].as_str().unwrap();
         let config = kubeconfig_of(&space.client, &space.name, account).await;
         fs_err::write(&kubeconfig, config.to_string()).unwrap();
-        // Beside the tests of this machine no port is free for certain.
-        let anywhere = |argument: String| match argument.split_once("0.0.0.0:") {
-            Some((flag, _)) => format!("{flag}127.0.0.1:0"),
-            None => argument,
-        };
-        let arguments = [component.to_owned()].into_iter().chain(arguments.map(anywhere)).collect();
-        Self { space, driver, objects, arguments, kubeconfig, _folder: folder }
+        let arguments = arguments.iter().map(|argument| anywhere(argument));
+        let arguments = [program].into_iter().chain(arguments).collect();
+        let lacks = without.is_some();
+        Self { space, lacks, driver, objects, arguments, variables, kubeconfig, _folder: folder }
     }
 
     /// The program with its arguments.
     fn command(&self) -> Command {
         let mut command = Command::new(program().with_file_name("dra-controller"));
         command.args(&self.arguments).arg("--kubeconfig").arg(&self.kubeconfig).stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Makes a pod and its claim, which no node can have: the driver has no devices.
+    async fn wait_in_vain(&self) {
+        let request = json!({"name": "gpu", "exactly": {"deviceClassName": format!("gpu.{}", self.driver)}});
+        let claim = json!({"metadata": {"name": "waits"}, "spec": {"devices": {"requests": [request]}}});
+        make(&self.space.api::<ResourceClaim>(), claim).await;
+        let spec = json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "waits"}]});
+        self.space.pod("waits", "", spec).await;
     }
 
     /// Makes what an uninstall has to take away: a claim that a pod holds, the controller and a class that it has
@@ -265,5 +349,13 @@ impl Part {
         let classes: Api<DeviceClass> = Api::all(self.space.client.clone());
         delete(&classes, &self.translated()).await;
         self.space.remove().await;
+    }
+}
+
+/// An argument with any free port in the place of a fixed one: beside the tests of this machine none is free for certain.
+fn anywhere(argument: &str) -> String {
+    match argument.split_once("0.0.0.0:") {
+        Some((flag, _)) => format!("{flag}127.0.0.1:0"),
+        None => argument.to_owned(),
     }
 }

@@ -133,6 +133,7 @@ impl Scene {
             "nvidiaDriverRoot": self.driver_root,
             "deviceClasses": {"alias": {"create": false}},
             "webhook": {"enabled": false},
+            "controller": {"enabled": false},
             "kubeletPlugin": {
                 "extraEnv": [
                     {"name": "SYSFS_ROOT", "value": "/fake/sys"}, {"name": "PROCFS_ROOT", "value": "/fake/proc"},

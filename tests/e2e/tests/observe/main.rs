@@ -1,11 +1,13 @@
-//! Dashboards and alerts on a real Prometheus that scrapes the plugin: each panel shows the numbers of a node about
-//! which everything is known, and alerts fire for what happened and for nothing else.
+//! Dashboards and alerts on a real Prometheus that scrapes the plugin and the controller: each panel shows the numbers
+//! of a node about which everything is known, and alerts fire for what happened and for nothing else.
 //!
 //! Prometheus scrapes every second with the relabelling of deploy/prometheus. Only these things differ from what users
-//! have: the pod's address is given instead of discovered, alerts do not wait (`for` is left out), and a sum that is
+//! have: the pods' addresses are given instead of discovered, alerts do not wait (`for` is left out), and a sum that is
 //! taken every five minutes is taken every second.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
+mod cluster_truth;
+mod controller;
 mod scene;
 mod truth;
 
@@ -63,13 +65,15 @@ async fn dashboards_and_alerts_tell_the_truth() {
     let _kubelet = kubelet().await;
     let mut scene = Scene::new().await;
     let prometheus = Prometheus::start(&scene.scrape_configuration()).await;
-    // One target of three: the others are no pods of the plugin, or have ended.
-    let up =
-        prometheus.until("up", |up| !up.is_empty() && up.iter().all(|one| one.value == 1.0)).await.unwrap();
-    let label = |name: &str| up[0].labels.get(name).map(String::as_str);
-    assert_eq!(up.len(), 1, "{up:?}");
-    assert_eq!(label("node"), Some(scene.node()));
-    assert_eq!(label("pod"), Some(scene::POD));
+    // Two targets of four: the others are no pods of the plugin or the controller, or have ended.
+    let all_up = |up: &[Sample]| up.len() == 2 && up.iter().all(|one| one.value == 1.0);
+    let up = prometheus.until("up", all_up).await.unwrap();
+    let pods: BTreeMap<&str, Option<&str>> = up
+        .iter()
+        .map(|one| (one.labels["pod"].as_str(), one.labels.get("node").map(String::as_str)))
+        .collect();
+    // The controller's own node is not attached: `node` is the one of the devices that it counts.
+    assert_eq!(pods, BTreeMap::from([(scene::PODS[0], None), (scene::PODS[1], Some(scene.node()))]));
     let zero =
         prometheus.until("sum(dra_device_xid_errors_total)", |sum| sum.iter().any(|s| s.value == 0.0)).await;
     zero.unwrap();
@@ -105,6 +109,9 @@ async fn dashboards_and_alerts_tell_the_truth() {
     // The plugin's end takes what was known of its GPUs with it.
     scene.gpus.stop().await;
     fire = BTreeSet::from([alert("DRADriverDown", "", "")]);
+    firing(&prometheus, &fire).await;
+    scene.controller.kill().await;
+    fire.insert(alert("DRAControllerDown", "", ""));
     firing(&prometheus, &fire).await;
     scene.finish().await;
 }

@@ -9,14 +9,17 @@ use k8s_openapi::api::resource::v1::ResourceClaim;
 use observe::{rules, scrape};
 use serde_json::{Value, json};
 
-/// The name of the plugin's pod, as Prometheus is told.
-pub(crate) const POD: &str = "dra-driver-kubelet-plugin-x7k2p";
+use crate::controller::Controller;
+
+/// The names of the pods of the controller and of the plugin, as Prometheus is told.
+pub(crate) const PODS: [&str; 2] = ["dra-driver-controller-6d9f7-2zkqv", "dra-driver-kubelet-plugin-x7k2p"];
 /// What the programs on a GPU take, in MiB.
 pub(crate) const MEMORY_MIB: u64 = 40_960;
 
 /// The node and what it is used for.
 pub(crate) struct Scene {
     pub(crate) gpus: Gpus,
+    pub(crate) controller: Controller,
     /// A second owner.
     pub(crate) other: Space,
     /// The devices of the claim `training`, which are used to 90 and 60 %. The first one has a fault.
@@ -31,6 +34,7 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn new() -> Self {
         let gpus = Gpus::new("observe").await;
+        let controller = Controller::start(&gpus).await;
         let other = Space::create(gpus.space.client.clone(), "notebooks", json!({})).await;
         let rules = tempfile::tempdir().unwrap();
         for path in rules::paths().unwrap() {
@@ -39,22 +43,31 @@ impl Scene {
             let at_once: String = at_once.flat_map(|line| [line, "\n"]).collect();
             fs_err::write(rules.path().join(path.file_name().unwrap()), at_once).unwrap();
         }
-        Self { gpus, other, training: Vec::new(), notebook: String::new(), worn: String::new(), rules }
+        let (training, notebook, worn) = (Vec::new(), String::new(), String::new());
+        Self { gpus, controller, other, training, notebook, worn, rules }
     }
 
     pub(crate) fn node(&self) -> &str {
         &self.gpus.cluster.node
     }
 
-    /// The scrape configuration that users get, for the plugin and for two pods that are none of its.
+    /// The scrape configuration that users get, for the plugin, the controller, and two pods that are neither. The
+    /// controller runs on another node, as Prometheus is told.
     pub(crate) fn scrape_configuration(&self) -> Value {
         let pod = scrape::Pod {
             address: self.gpus.admin_address(),
             node: self.node().to_owned(),
             namespace: "kube-system".to_owned(),
-            name: POD.to_owned(),
+            name: PODS[1].to_owned(),
             phase: "Running".to_owned(),
             component: "kubelet-plugin".to_owned(),
+        };
+        let controller = scrape::Pod {
+            address: self.controller.address().to_owned(),
+            node: "control-plane".to_owned(),
+            name: PODS[0].to_owned(),
+            component: "controller".to_owned(),
+            ..pod.clone()
         };
         let another = scrape::Pod {
             component: "uninstall".to_owned(),
@@ -63,10 +76,12 @@ impl Scene {
         };
         let ended =
             scrape::Pod { phase: "Failed".to_owned(), address: "127.0.0.1:2".to_owned(), ..pod.clone() };
-        let mut config = scrape::with_pods(&[pod, another, ended]).unwrap();
+        let mut config = scrape::with_pods(&[pod, controller, another, ended]).unwrap();
         config["global"] = json!({"evaluation_interval": "1s"});
-        config["scrape_configs"][0]["scrape_interval"] = json!("1s");
-        config["scrape_configs"][0]["scrape_timeout"] = json!("1s");
+        for job in config["scrape_configs"].as_array_mut().unwrap() {
+            job["scrape_interval"] = json!("1s");
+            job["scrape_timeout"] = json!("1s");
+        }
         config["rule_files"] = json!([self.rules.path().join("*.yaml")]);
         config
     }
@@ -85,6 +100,7 @@ impl Scene {
     pub(crate) async fn play(&mut self) {
         tokio::join!(self.a_pod_ends(), self.a_claim_is_wrong());
         self.claims_are_held().await;
+        self.a_claim_waits().await;
         self.gpus_are_used();
         self.gpus_fail();
     }
@@ -137,6 +153,14 @@ impl Scene {
         self.notebook = devices_of(&self.other, "notebook").await.remove(0);
         let held = |device: &String| self.training.contains(device) || *device == self.notebook;
         self.worn = (0..8).map(|slot| self.device(slot)).find(|device| !held(device)).unwrap();
+    }
+
+    /// A claim asks for what no node has.
+    async fn a_claim_waits(&self) {
+        let gpus = &self.gpus;
+        let most = "device.capacity['<driver>'].memory.compareTo(quantity('1Ti')) >= 0";
+        gpus.claim("vast", json!({"requests": [gpus.request_where("gpu", most)]})).await;
+        gpus.pod("vast", "vast").await;
     }
 
     fn gpus_are_used(&self) {

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 
 use fake_node::model::Gpu;
 
+use crate::cluster_truth;
 use crate::scene::{MEMORY_MIB, Scene};
 
 /// What stands for `$__rate_interval`: longer than the test takes.
@@ -15,24 +16,24 @@ pub(crate) const RANGE: &str = "5m";
 /// What stands for `$__range` where a sample is taken every second.
 pub(crate) const SHORT_RANGE: &str = "10s";
 
-type Labels = BTreeMap<String, String>;
-type Bounds = RangeInclusive<f64>;
+pub(crate) type Labels = BTreeMap<String, String>;
+pub(crate) type Bounds = RangeInclusive<f64>;
 /// The series of an answer, each with the bounds of its value.
 pub(crate) type Truth = BTreeMap<Labels, Bounds>;
 /// Dashboard, panel, and the letter of the query.
 type Key = (String, String, String);
 
-fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn exactly(value: f64) -> Bounds {
+pub(crate) fn exactly(value: f64) -> Bounds {
     let rounding = value.abs() * 1e-9;
     value - rounding..=value + rounding
 }
 
 /// A rate of `count` events. Prometheus extrapolates to the ends of the interval, by a second at most.
-fn rate_of(count: f64) -> Bounds {
+pub(crate) fn rate_of(count: f64) -> Bounds {
     count * 0.98 / 300.0..=count * 1.15 / 300.0
 }
 
@@ -41,11 +42,11 @@ fn increase_of(count: f64) -> Bounds {
 }
 
 /// A number without labels.
-fn number(value: f64) -> Truth {
+pub(crate) fn number(value: f64) -> Truth {
     BTreeMap::from([(Labels::new(), exactly(value))])
 }
 
-fn series<const N: usize>(label: &str, values: [(&str, Bounds); N]) -> Truth {
+pub(crate) fn series<const N: usize>(label: &str, values: [(&str, Bounds); N]) -> Truth {
     values.into_iter().map(|(value, bounds)| (labels(&[(label, value)]), bounds)).collect()
 }
 
@@ -63,15 +64,16 @@ pub(crate) async fn truth(scene: &Scene) -> BTreeMap<Key, Truth> {
     claims(&facts, &metrics, &mut say);
     owners(&facts, &mut say);
     node(&facts, &mut say);
+    cluster_truth::tell(&facts, &scene.controller.metrics().await, &mut say);
     all
 }
 
 /// What is known of the scene.
-struct Facts<'a> {
-    scene: &'a Scene,
-    node: String,
+pub(crate) struct Facts<'a> {
+    pub(crate) scene: &'a Scene,
+    pub(crate) node: String,
     /// The namespaces of the claims `training` and `notebook`.
-    owners: [String; 2],
+    pub(crate) owners: [String; 2],
     /// All devices, with their GPUs.
     gpus: Vec<(String, Gpu)>,
     driver: [String; 2],
@@ -96,7 +98,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The device, its owner and its claim, for each device that is held.
-    fn held(&self) -> Vec<(&str, usize, &'static str, &'static str)> {
+    pub(crate) fn held(&self) -> Vec<(&str, usize, &'static str, &'static str)> {
         let training = self.scene.training.iter().map(|device| (device.as_str(), 0, "training", "train-0"));
         training.chain([(self.scene.notebook.as_str(), 1, "notebook", "jupyter")]).collect()
     }
@@ -121,7 +123,7 @@ impl<'a> Facts<'a> {
         series("owner_namespace", [(&self.owners[0], exactly(sum(0))), (&self.owners[1], exactly(sum(1)))])
     }
 
-    fn on_node(&self, value: f64) -> Truth {
+    pub(crate) fn on_node(&self, value: f64) -> Truth {
         series("node", [(&self.node, exactly(value))])
     }
 }
@@ -134,7 +136,7 @@ fn use_of(gpu: &Gpu) -> f64 {
     f64::from(gpu.live.utilization_gpu) / 100.0
 }
 
-fn bytes(mib: u64) -> f64 {
+pub(crate) fn bytes(mib: u64) -> f64 {
     f64::from(u32::try_from(mib).unwrap()) * 1_048_576.0
 }
 
