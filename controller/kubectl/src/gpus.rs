@@ -29,7 +29,8 @@ pub struct Row {
     pub memory: String,
     /// Its UUID.
     pub uuid: String,
-    /// `free`, `in use`, `tainted`, `incomplete` or `invalid`.
+    /// `free`, `in use`, `tainted`, `incomplete` or `invalid`; `unknown` where the claims of other namespaces, which
+    /// may have it, cannot be seen.
     pub state: &'static str,
     /// Its taints, as `key=value:effect`.
     pub taints: Vec<String>,
@@ -44,22 +45,26 @@ pub struct Row {
 /// # Errors
 /// When they cannot be written as such.
 pub fn gpus(read: &Read, global: &Global) -> Result<String> {
-    let rows = rows(&read.cluster, &global.driver_name);
+    let rows = rows(&read.cluster, &global.driver_name, read.has_all("resourceclaims"));
     match global.output {
+        Format::Table | Format::Wide if !read.has_all("resourceslices") => Ok(String::new()),
         Format::Table | Format::Wide => Ok(table(&rows, global.output == Format::Wide, &global.driver_name)),
         format => output::data(format, &rows),
     }
 }
 
-/// The devices of a driver.
+/// The devices of a driver. `has_claims` says whether all claims are known.
 #[must_use]
-pub fn rows(cluster: &Cluster, driver: &str) -> Vec<Row> {
+pub fn rows(cluster: &Cluster, driver: &str, has_claims: bool) -> Vec<Row> {
     let mut rows: Vec<Row> = cluster
         .inventory()
         .pools()
         .filter(|pool| &*pool.id.driver == driver)
         .flat_map(|pool| of_pool(cluster, pool))
         .collect();
+    if !has_claims {
+        rows.iter_mut().filter(|row| row.state == "free").for_each(|row| row.state = "unknown");
+    }
     rows.sort_by(|one, other| {
         (&one.node, &one.pool, &one.device).cmp(&(&other.node, &other.pool, &other.device))
     });
@@ -159,4 +164,79 @@ fn table(rows: &[Row], is_wide: bool, driver: &str) -> String {
         table.row(cells);
     }
     table.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use dra_controller::allocator::Features;
+    use dra_controller::cluster::Lists;
+    use dra_controller::model::object;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_state_is_told_only_where_it_is_known() {
+        let claim = json!({
+            "metadata": {"name": "train", "namespace": "team-a"},
+            "status": {
+                "allocation": {"devices": {"results": [
+                    {"request": "gpu", "driver": "ours", "pool": "node-a/gpu", "device": "held"},
+                ]}},
+                "reservedFor": [{"resource": "pods", "name": "trainer", "uid": "1"}],
+            },
+        });
+        let slice = |name: &str, driver: &str, of: i64, devices: serde_json::Value| {
+            json!({
+                "metadata": {"name": name},
+                "spec": {
+                    "driver": driver, "nodeName": name, "devices": devices,
+                    "pool": {"name": format!("{name}/gpu"), "generation": 1, "resourceSliceCount": of},
+                },
+            })
+        };
+        let taint = json!([{"key": "fault", "value": "xid-79", "effect": "NoSchedule"}]);
+        let devices = json!([{"name": "held"}, {"name": "idle"}, {"name": "sick", "taints": taint}]);
+        let slices = [
+            slice("node-a", "ours", 1, devices),
+            slice("node-b", "ours", 2, json!([{"name": "early"}])),
+            slice("node-c", "theirs", 1, json!([{"name": "other"}])),
+        ];
+        let node = |name: &str| -> object::Node {
+            serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
+        };
+        let cluster = Cluster::of(
+            Features::default(),
+            Lists {
+                slices: slices.into_iter().map(|slice| serde_json::from_value(slice).unwrap()).collect(),
+                nodes: vec![node("node-a"), node("node-b"), node("node-c")],
+                claims: vec![serde_json::from_value(claim).unwrap()],
+                ..Lists::default()
+            },
+        );
+        let told = |has_claims: bool| -> Vec<(String, &str, String)> {
+            let rows = rows(&cluster, "ours", has_claims).into_iter();
+            rows.map(|row| (row.device, row.state, row.pods.join(","))).collect()
+        };
+        let wanted = |idle: &'static str| {
+            [
+                ("held", "in use", "team-a/trainer"),
+                ("idle", idle, ""),
+                ("sick", "tainted", ""),
+                ("early", "incomplete", ""),
+            ]
+            .map(|(device, state, pods)| (device.to_owned(), state, pods.to_owned()))
+        };
+        assert_eq!(told(true), wanted("free"));
+        assert_eq!(told(false), wanted("unknown"));
+        let table = table(&rows(&cluster, "ours", true), false, "ours");
+        assert_eq!(
+            table,
+            "NODE     DEVICE   TYPE   PRODUCT   MEMORY   STATE                             CLAIM          POD\n\
+             node-a   held                               in use                            team-a/train   team-a/trainer\n\
+             node-a   idle                               free\n\
+             node-a   sick                               tainted fault=xid-79:NoSchedule\n\
+             node-b   early                              incomplete\n"
+        );
+    }
 }
