@@ -20,7 +20,7 @@ pub struct Row {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// `allocated`, `waiting`, or `unused` where no pod waits for it.
+    /// `allocated`, `waiting`, `unused` where no pod waits for it, or `unallocated` where pods cannot be seen.
     pub state: &'static str,
     /// Why it waits, in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +43,8 @@ pub struct Row {
 pub fn claims(read: &Read, global: &Global, namespace: &str) -> Result<String> {
     let namespace = (!global.all_namespaces).then_some(namespace);
     // With a part of the cluster hidden, the reason would be a wrong one.
-    let rows = rows(&read.cluster, namespace, read.hidden.is_empty())?;
+    let with_pods = !read.hidden.iter().any(|one| one.resource == "pods" && !one.own_namespace_only);
+    let rows = rows(&read.cluster, namespace, read.hidden.is_empty(), with_pods)?;
     match global.output {
         Format::Table | Format::Wide => Ok(table(&rows, namespace, global.output == Format::Wide)),
         format => output::data(format, &rows),
@@ -54,17 +55,27 @@ pub fn claims(read: &Read, global: &Global, namespace: &str) -> Result<String> {
 ///
 /// # Errors
 /// None that is known: explanations of claims that are there.
-pub fn rows(cluster: &Cluster, namespace: Option<&str>, with_reasons: bool) -> Result<Vec<Row>> {
+pub fn rows(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    with_reasons: bool,
+    with_pods: bool,
+) -> Result<Vec<Row>> {
     let cache = Cache::default();
     let wanted = cluster
         .claims()
         .iter()
         .filter(|(name, _)| namespace.is_none_or(|namespace| *name.namespace == *namespace));
     let cache = with_reasons.then_some(&cache);
-    wanted.map(|(name, claim)| row(cluster, name, claim, cache)).collect()
+    wanted.map(|(name, claim)| row(cluster, name, claim, (cache, with_pods))).collect()
 }
 
-fn row(cluster: &Cluster, name: &Name, claim: &Claim, cache: Option<&Cache>) -> Result<Row> {
+fn row(
+    cluster: &Cluster,
+    name: &Name,
+    claim: &Claim,
+    (cache, with_pods): (Option<&Cache>, bool),
+) -> Result<Row> {
     let waits = cluster.pods_of(name).any(|(_, pod)| pod.is_waiting());
     let (state, reason) = match (&claim.status.allocation, waits) {
         (Some(_), _) => ("allocated", None),
@@ -72,7 +83,7 @@ fn row(cluster: &Cluster, name: &Name, claim: &Claim, cache: Option<&Cache>) -> 
             let reason = cache.map(|cache| reason(cluster, name, cache)).transpose()?;
             ("waiting", reason.map(Blocker::as_str))
         }
-        (None, false) => ("unused", None),
+        (None, false) => (if with_pods { "unused" } else { "unallocated" }, None),
     };
     let made = claim.metadata.creation_timestamp.as_ref().filter(|_| state == "waiting");
     let results = claim.status.allocation.iter().flat_map(|allocation| &allocation.devices.results);

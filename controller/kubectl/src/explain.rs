@@ -111,18 +111,26 @@ fn answered(read: &Read, asked: &Asked<'_>, name: &Name) -> Answer {
         return Answer { explanation: None, text, events: Vec::new(), hidden: read.hidden.clone() };
     }
     let cancel = Cancel::at(Instant::now() + PATIENCE);
-    let explanation = dra_controller::explain::explain(&read.cluster, asked, &Cache::default(), &cancel);
-    let audience = if read.has_all("resourceclaims") {
-        Audience::Everything
+    let mut explanation = dra_controller::explain::explain(&read.cluster, asked, &Cache::default(), &cancel);
+    if read.has_all("resourceclaims") {
+        let text = explanation.text(&Audience::Everything);
+        return Answer {
+            explanation: Some(explanation),
+            text,
+            events: Vec::new(),
+            hidden: read.hidden.clone(),
+        };
+    }
+    // Others may have what looks free: neither that it fits nor what would help is known.
+    explanation.remedy = None;
+    let (explanation, text) = if explanation.blocker == Blocker::Scheduler {
+        let text = "As far as you may see, the devices fit; claims of other namespaces may have them.";
+        (None, text.to_owned())
     } else {
-        Audience::Namespace(&name.namespace)
+        let text = explanation.text(&Audience::Namespace(&name.namespace));
+        (Some(explanation), text)
     };
-    let text = if explanation.blocker == Blocker::Scheduler && !read.has_all("resourceclaims") {
-        "As far as you may see, the devices fit; claims of other namespaces may have them.".to_owned()
-    } else {
-        explanation.text(&audience)
-    };
-    Answer { explanation: Some(explanation), text, events: Vec::new(), hidden: read.hidden.clone() }
+    Answer { explanation, text, events: Vec::new(), hidden: read.hidden.clone() }
 }
 
 /// What a claim has, if it has something.

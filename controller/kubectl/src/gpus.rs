@@ -29,8 +29,7 @@ pub struct Row {
     pub memory: String,
     /// Its UUID.
     pub uuid: String,
-    /// `free`, `in use`, `tainted`, `incomplete` or `invalid`; `unknown` where the claims of other namespaces, which
-    /// may have it, cannot be seen.
+    /// `free`, `in use`, `tainted`, `incomplete` or `invalid`; `unknown` where the caller may not see who has it.
     pub state: &'static str,
     /// Its taints, as `key=value:effect`.
     pub taints: Vec<String>,
@@ -53,17 +52,17 @@ pub fn gpus(read: &Read, global: &Global) -> Result<String> {
     }
 }
 
-/// The devices of a driver. `has_claims` says whether all claims are known.
+/// The devices of a driver. Without all claims, it is not known which of them are free.
 #[must_use]
-pub fn rows(cluster: &Cluster, driver: &str, has_claims: bool) -> Vec<Row> {
+pub fn rows(cluster: &Cluster, driver: &str, with_all_claims: bool) -> Vec<Row> {
     let mut rows: Vec<Row> = cluster
         .inventory()
         .pools()
         .filter(|pool| &*pool.id.driver == driver)
         .flat_map(|pool| of_pool(cluster, pool))
         .collect();
-    if !has_claims {
-        rows.iter_mut().filter(|row| row.state == "free").for_each(|row| row.state = "unknown");
+    for row in rows.iter_mut().filter(|row| !with_all_claims && row.state == "free") {
+        row.state = "unknown";
     }
     rows.sort_by(|one, other| {
         (&one.node, &one.pool, &one.device).cmp(&(&other.node, &other.pool, &other.device))

@@ -17,7 +17,9 @@ use crate::{claims, convert, doctor, explain, gather, gpus};
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Command::Completion { shell } = &arguments.command {
         let mut command = Arguments::command();
-        clap_complete::generate(*shell, &mut command, "kubectl-dra", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut command, "kubectl-dra", &mut script);
+        say(&String::from_utf8_lossy(&script))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::Convert { file } = &arguments.command {
@@ -32,19 +34,19 @@ async fn on_cluster(arguments: &Arguments) -> Result<ExitCode> {
     let connection = connect(global).await?;
     let read = read(&connection).await?;
     match &arguments.command {
-        Command::Gpus => print!("{}", gpus::gpus(&read, global)?),
-        Command::Claims => print!("{}", claims::claims(&read, global, &connection.namespace)?),
+        Command::Gpus => say(&gpus::gpus(&read, global)?)?,
+        Command::Claims => say(&claims::claims(&read, global, &connection.namespace)?)?,
         Command::Explain { kind, name } => {
-            print!("{}", explain::explain(&connection, &read, global, *kind, name).await?);
+            say(&explain::explain(&connection, &read, global, *kind, name).await?)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Doctor => {
             let (text, is_ill) = doctor::doctor(&connection, read, global).await?;
-            print!("{text}");
+            say(&text)?;
             return Ok(if is_ill { ExitCode::FAILURE } else { ExitCode::SUCCESS });
         }
         Command::Gather { file, names } => {
-            print!("{}", gather::gather(&connection, read, global, file, *names).await?);
+            say(&gather::gather(&connection, read, global, file, *names).await?)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Convert { .. } | Command::Completion { .. } => {}
@@ -57,5 +59,15 @@ async fn on_cluster(arguments: &Arguments) -> Result<ExitCode> {
 fn tell_hidden(read: &Read) {
     for hidden in &read.hidden {
         eprintln!("kubectl-dra: you lack the right to see {hidden}");
+    }
+}
+
+/// Prints. Whoever reads no further has read enough.
+pub(crate) fn say(text: &str) -> Result<()> {
+    use std::io::{ErrorKind, Write};
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
     }
 }

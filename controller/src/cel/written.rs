@@ -127,10 +127,7 @@ fn write_call(call: &CallExpr, within: Binding, out: &mut String) -> Option<()> 
         (None, operators::LOGICAL_NOT | operators::NEGATE, [operand]) => {
             bracketed(within > Binding::Unary, out, |out| {
                 out.push_str(if call.func_name == operators::LOGICAL_NOT { "!" } else { "-" });
-                // A sign before a number would be a part of it.
-                bracketed(matches!(operand.expr, Expr::Literal(_)), out, |out| {
-                    write(operand, Binding::Member, out)
-                })
+                write(operand, Binding::Member, out)
             })
         }
         (None, operators::INDEX | operators::OPT_INDEX, [operand, index]) => {
@@ -230,5 +227,7 @@ fn constant(literal: &LiteralValue, within: Binding) -> String {
         LiteralValue::String(value) => quoted(value.inner()),
         LiteralValue::UInt(value) => format!("{}u", value.inner()),
     };
-    if text.starts_with('-') && within == Binding::Member { format!("({text})") } else { text }
+    // A sign before a number, and a point behind it, would be a part of it.
+    let is_number = matches!(literal, LiteralValue::Int(_) | LiteralValue::UInt(_) | LiteralValue::Double(_));
+    if is_number && within == Binding::Member { format!("({text})") } else { text }
 }

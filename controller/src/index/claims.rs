@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::seen::{Now, Seen, between};
 use crate::cluster::Name;
 use crate::explain::Blocker;
@@ -131,6 +133,13 @@ impl Claims {
         before != reason && reason != Blocker::Unexplained && !is_known_to_others
     }
 
+    /// Another replica has counted why the claims wait that nothing is known of here.
+    pub(super) fn are_old(&mut self) {
+        for claim in self.pending.values_mut().filter(|claim| claim.reason == Blocker::Unexplained) {
+            claim.is_old = true;
+        }
+    }
+
     pub(super) fn forget(&mut self, name: &Name) {
         self.known.remove(name);
         self.pending.remove(name);
@@ -141,8 +150,12 @@ impl Claims {
 /// How long an allocation took, by the times that the API server and the scheduler wrote.
 fn by_its_own_times(claim: &Claim) -> Option<Duration> {
     let created = claim.metadata.creation_timestamp.as_ref()?;
-    let allocated = claim.status.allocation.as_ref()?.allocation_timestamp.as_ref()?;
-    Some(between(created.0, allocated.0))
+    Some(between(created.0, allocated_at(claim)?))
+}
+
+/// When a claim was allocated, where the scheduler wrote it.
+pub(super) fn allocated_at(claim: &Claim) -> Option<Timestamp> {
+    Some(claim.status.allocation.as_ref()?.allocation_timestamp.as_ref()?.0)
 }
 
 /// The classes that a claim names, in order.

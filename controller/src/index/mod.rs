@@ -54,6 +54,8 @@ pub struct Settings {
 pub struct Task {
     /// The pod.
     pub pod: Name,
+    /// Which of all pods that ever had the name it is.
+    pub uid: Arc<str>,
     /// Which of all states of the cluster is explained.
     pub version: u64,
 }
@@ -199,6 +201,8 @@ impl Index {
         if leads && !self.leads {
             // Another replica may have said other things in the meantime.
             self.schedule.forget_said();
+            // What keeps claims that wait already was counted by that one.
+            self.claims.are_old();
         }
         self.leads = leads;
     }
@@ -219,18 +223,26 @@ impl Index {
         if !self.leads || !self.is_synced() {
             return Vec::new();
         }
-        let tasks = self.schedule.due(now.ticks, self.version, room);
-        tasks.into_iter().map(|pod| Task { pod, version: self.version }).collect()
+        let (pods, version) = (self.cluster.pods(), self.version);
+        let tasks = self.schedule.due(now.ticks, version, room).into_iter();
+        let task = |pod: Name| {
+            let uid = Arc::clone(&pods.get(&pod)?.metadata.uid);
+            Some(Task { pod, uid, version })
+        };
+        tasks.filter_map(task).collect()
     }
 
     /// A pod's claims were explained: what is to be said of it.
     pub fn explained(&mut self, task: &Task, explanation: &Explanation, now: Now) -> Vec<Said> {
         let blocker = explanation.blocker;
         let Some(pod) = self.cluster.pods().get(&task.pod).map(Arc::clone) else { return Vec::new() };
+        if pod.metadata.uid != task.uid {
+            return Vec::new();
+        }
         let claims: Vec<(Name, Arc<Claim>)> = self
             .cluster
             .claims_of(&pod)
-            .filter(|(name, _)| self.claims.is_pending(name))
+            .filter(|(name, _)| self.claims.is_pending(name) && self.is_first_of(&task.pod, name))
             .map(|(name, claim)| (name.clone(), Arc::clone(claim)))
             .collect();
         let was = self.schedule.done(&task.pod, task.version, blocker, now.ticks);
@@ -241,7 +253,7 @@ impl Index {
                 self.tallies.error(blocker);
             }
         }
-        if !self.leads || claims.is_empty() || !was || blocker == Blocker::Unexplained {
+        if !self.leads || !was || blocker == Blocker::Unexplained {
             return Vec::new();
         }
         let note = explanation.note(&Audience::Namespace(&task.pod.namespace));
@@ -251,6 +263,12 @@ impl Index {
         let all: Vec<Subject> = claims.chain([pod]).collect();
         let new = all.into_iter().filter(|about| self.schedule.is_new(about, &note));
         new.map(|about| Said { about, note: note.clone() }).collect()
+    }
+
+    /// Whether a pod is the one whose reasons a claim has: of several that wait for it, the first.
+    fn is_first_of(&self, pod: &Name, claim: &Name) -> bool {
+        let mut waiting = self.cluster.pods_of(claim).filter(|(_, pod)| pod.is_waiting());
+        waiting.next().is_some_and(|(first, _)| first == pod)
     }
 
     /// Something could not be said: it is said again with the next explanation.
@@ -312,6 +330,11 @@ impl Index {
             News::Listed(class) | News::Changed(class) => {
                 let name = Arc::clone(&class.metadata.name);
                 lists.classes.saw(&name);
+                let known = cluster.classes().get(&name);
+                // The types of the API's own crate cannot all be compared.
+                if known.is_some_and(|known| format!("{:?}", known.spec) == format!("{:?}", class.spec)) {
+                    return;
+                }
                 cluster.apply_class(class);
                 classes.judge(&name, cluster, settings, cache);
             }
@@ -325,7 +348,9 @@ impl Index {
                 changed = false;
             }
             News::ListEnded => {
-                for name in lists.classes.ended() {
+                let gone = lists.classes.ended();
+                changed = !gone.is_empty();
+                for name in gone {
                     cluster.delete_class(&name);
                     classes.forget(&name);
                 }
@@ -407,18 +432,32 @@ impl Index {
             && self.concerns(&claim)
         {
             self.tallies.allocated(claims::class_of(&claim), took);
-            self.pods_of(&name, &claim, now);
+        }
+        if claim.status.allocation.is_some() {
+            let pods: Vec<Name> = self.cluster.pods_of(&name).map(|(pod, _)| pod.clone()).collect();
+            pods.iter().for_each(|pod| self.pod_may_have_all(pod, is_live, now));
         }
         self.settle(&name, now);
     }
 
-    /// The pods whose last claim this was have all they wait for.
-    fn pods_of(&mut self, name: &Name, claim: &Claim, now: Now) {
-        for (pod_name, pod) in self.cluster.pods_of(name) {
-            let has_all = self.cluster.claims_of(pod).all(|(_, claim)| claim.status.allocation.is_some());
-            if has_all && let Some(took) = self.pods.has_all(pod_name, now) {
-                self.tallies.pod_allocated(claims::class_of(claim), took);
-            }
+    /// Measures a pod once it has all that it waits for.
+    fn pod_may_have_all(&mut self, name: &Name, is_live: bool, now: Now) {
+        let Some(pod) = self.cluster.pods().get(name) else { return };
+        let claims: Vec<&Arc<Claim>> = self.cluster.claims_of(pod).map(|(_, claim)| claim).collect();
+        let has_all = claims.len() >= pod.spec.resource_claims.len()
+            && !claims.is_empty()
+            && claims.iter().all(|claim| claim.status.allocation.is_some());
+        if !has_all {
+            return;
+        }
+        // What a list tells has happened some time ago.
+        let last = claims.iter().filter_map(|claim| claims::allocated_at(claim)).max();
+        let took = self.pods.has_all(name, pod, (!is_live).then_some(last), now);
+        let ours = claims.iter().find(|claim| self.concerns(claim));
+        if let (Some(took), Some(claim)) = (took, ours)
+            && self.leads
+        {
+            self.tallies.pod_allocated(claims::class_of(claim), took);
         }
     }
 
@@ -465,6 +504,8 @@ impl Index {
         }
         claims.iter().for_each(|claim| self.settle(claim, now));
         self.plan(&name, now);
+        // Its claims may have been told of before it names them.
+        self.pod_may_have_all(&name, is_live, now);
     }
 
     fn pod_is_gone(&mut self, name: &Name, now: Now) {

@@ -18,6 +18,8 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// After what time the same is said again: the API server forgets Events after an hour.
 const SAID: Duration = Duration::from_secs(20 * 60);
+/// How often is looked for what was said long ago.
+const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -29,6 +31,8 @@ pub(super) struct Schedule {
     idle: BTreeSet<Name>,
     said: HashMap<Subject, (u64, Duration)>,
     now: Duration,
+    /// For which state of the cluster, and when, the idle ones were looked through.
+    looked: Option<(u64, Duration)>,
 }
 
 #[derive(Debug)]
@@ -50,6 +54,7 @@ impl Schedule {
             idle: BTreeSet::new(),
             said: HashMap::new(),
             now: Duration::ZERO,
+            looked: None,
         }
     }
 
@@ -75,15 +80,8 @@ impl Schedule {
     /// The pods that are to be explained now, no more than `room`.
     pub(super) fn due(&mut self, now: Duration, version: u64, room: usize) -> Vec<Name> {
         self.now = now;
+        self.wake(now, version);
         let plans = &mut self.plans;
-        let outdated = |name: &Name| plans.get(name).is_some_and(|plan| plan.explained != Some(version));
-        let woken: Vec<Name> = self.idle.iter().filter(|name| outdated(name)).cloned().collect();
-        for name in woken {
-            self.idle.remove(&name);
-            if let Some(plan) = plans.get(&name) {
-                self.queue.insert((plan.not_before, name));
-            }
-        }
         let mut due = Vec::new();
         while due.len() < room && self.queue.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, name)) = self.queue.pop_first() else { break };
@@ -95,6 +93,26 @@ impl Schedule {
         due
     }
 
+    /// Plans for those whose cluster has changed, and those of whom nothing was said for long.
+    fn wake(&mut self, now: Duration, version: u64) {
+        let is_new = |(looked, at): (u64, Duration)| looked != version || now.saturating_sub(at) > LOOK;
+        if !self.looked.is_none_or(is_new) {
+            return;
+        }
+        self.looked = Some((version, now));
+        let is_due =
+            |plan: &Plan| plan.explained != Some(version) || plan.not_before.saturating_add(SAID) <= now;
+        let plans = &self.plans;
+        let woken = self.idle.iter().filter(|name| plans.get(*name).is_some_and(is_due));
+        let woken: Vec<Name> = woken.cloned().collect();
+        for name in woken {
+            self.idle.remove(&name);
+            if let Some(plan) = self.plans.get(&name) {
+                self.queue.insert((plan.not_before, name));
+            }
+        }
+    }
+
     /// A pod was explained. Whether it still waits.
     pub(super) fn done(&mut self, name: &Name, version: u64, blocker: Blocker, now: Duration) -> bool {
         let Some(plan) = self.plans.get_mut(name) else { return false };
@@ -104,6 +122,7 @@ impl Schedule {
         plan.explained = Some(version);
         plan.is_running = false;
         self.idle.insert(name.clone());
+        self.looked = None;
         true
     }
 

@@ -83,9 +83,22 @@ impl PodsSeen {
         self.0.get(name).map_or(Duration::ZERO, |pod| pod.seen.age(now))
     }
 
-    /// All claims of a pod are allocated: how long that took, the first time.
-    pub(super) fn has_all(&mut self, name: &Name, now: Now) -> Option<Duration> {
-        let pod = self.0.get_mut(name)?;
-        std::mem::take(&mut pod.waits).then(|| pod.seen.age(now))
+    /// All claims of a pod are allocated: how long that took, the first time. Where it was not seen as it happened,
+    /// `at` is when it did, if that is known.
+    pub(super) fn has_all(
+        &mut self,
+        name: &Name,
+        pod: &Pod,
+        at: Option<Option<Timestamp>>,
+        now: Now,
+    ) -> Option<Duration> {
+        let known = self.0.get_mut(name)?;
+        if !std::mem::take(&mut known.waits) {
+            return None;
+        }
+        match at {
+            None => Some(known.seen.age(now)),
+            Some(at) => Some(between(pod.metadata.creation_timestamp.as_ref()?.0, at?)),
+        }
     }
 }

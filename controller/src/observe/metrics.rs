@@ -3,7 +3,7 @@
 //! Every replica shows how it follows the cluster. What is known of the cluster is shown by the one that leads, so that
 //! sums over all replicas are right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -150,7 +150,8 @@ impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let index: MutexGuard<'_, Index> = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         follower(&index, &mut encoder)?;
-        if index.leads() {
+        // Half of a cluster would look like a cluster that shrank.
+        if index.leads() && index.is_synced() {
             self.leader(&index, &mut encoder)?;
         }
         Ok(())
@@ -175,6 +176,9 @@ fn follower(index: &Index, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
 
 impl Shown {
     fn leader(&self, index: &Index, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for class in index.pools().all().flat_map(|(_, figures)| figures.classes.keys()) {
+            index.tallies().know(class);
+        }
         histogram(
             encoder,
             "dra_allocation_duration_seconds",
@@ -231,7 +235,9 @@ impl Shown {
         let mut lines = Vec::new();
         for (pool, figures) in index.pools().all() {
             for (device, holders) in cluster.holdings().of_pool(pool) {
-                for holder in holders {
+                let mut told = BTreeSet::new();
+                // A claim may have several shares of a device.
+                for holder in holders.iter().filter(|holder| told.insert(&holder.claim)) {
                     let claim = cluster.claims().get(&holder.claim);
                     let reserved =
                         claim.map(|claim| claim.status.reserved_for.as_slice()).unwrap_or_default();

@@ -4,6 +4,7 @@
 //! replica, or this one after a restart, finds it again. The group `events.k8s.io` does not let the words of an Event
 //! change, so the older API is used.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dra_runtime::lease::Leadership;
@@ -18,7 +19,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::index::{Said, Subject, SubjectKind};
+use super::lock;
+use crate::index::{Index, Said, Subject, SubjectKind};
 use crate::observe::metrics::{Metrics, WriteResult};
 
 /// The Events' reason.
@@ -61,7 +63,7 @@ pub(super) fn start(
     client: Client,
     source: Source,
     leadership: Leadership,
-    metrics: Metrics,
+    (metrics, index): (Metrics, Arc<Mutex<Index>>),
     cancel: CancellationToken,
 ) -> (Announcer, JoinHandle<()>) {
     let (sender, mut queue) = mpsc::channel::<Said>(QUEUE);
@@ -73,7 +75,14 @@ pub(super) fn start(
             }
             if leadership.is_held() {
                 let (client, source, metrics) = (client.clone(), source.clone(), metrics.clone());
-                writes.spawn(async move { metrics.wrote("event", write(&client, &source, &said).await) });
+                let index = Arc::clone(&index);
+                writes.spawn(async move {
+                    let result = write(&client, &source, &said).await;
+                    metrics.wrote("event", result);
+                    if result == WriteResult::Failed {
+                        lock(&index).unsaid(&said.about);
+                    }
+                });
             }
         }
     };

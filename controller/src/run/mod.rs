@@ -12,6 +12,7 @@ mod announce;
 mod version;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,8 @@ const EXPLAINERS: usize = 2;
 const EXPLANATION: Duration = Duration::from_secs(10);
 /// How often what nobody uses is forgotten.
 const SHRINK: Duration = Duration::from_secs(300);
+/// After what time without doing anything the controller is to be started anew.
+const STUCK: Duration = Duration::from_secs(120);
 /// How long a Lease holds without being renewed, and how often it is renewed.
 const LEASE: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
@@ -88,7 +91,8 @@ async fn controller(options: &RunOptions) -> Result<()> {
     tracing::info!(driver, version, %admin_address, lease = %options.lease, identity = options.identity, "starting");
 
     let end = CancellationToken::new();
-    tokio::spawn(admin::serve(listener, endpoints(&index, &metrics), end.clone()));
+    let beat = Arc::new(AtomicU64::new(now().ticks.as_secs()));
+    tokio::spawn(admin::serve(listener, endpoints(&index, &metrics, &beat), end.clone()));
     tokio::spawn(version::follow(client.clone(), Arc::clone(&index), end.clone()));
     let (sender, news) = mpsc::channel(NEWS);
     watch::follow(client.clone(), sender, end.clone());
@@ -106,10 +110,10 @@ async fn controller(options: &RunOptions) -> Result<()> {
         client,
         announce::Source { driver: driver.clone(), instance: options.identity.clone() },
         leadership.clone(),
-        metrics.clone(),
+        (metrics.clone(), Arc::clone(&index)),
         end.clone(),
     );
-    let work = Work { index, cache, metrics, announcer, leadership };
+    let work = Work { index, cache, metrics, announcer, leadership, beat };
     tokio::select! {
         () = work.go(news) => {}
         _ = terminate.recv() => {}
@@ -156,11 +160,19 @@ pub(crate) fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
     index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn endpoints(index: &Arc<Mutex<Index>>, metrics: &Metrics) -> Admin {
-    let index = Arc::clone(index);
+fn endpoints(index: &Arc<Mutex<Index>>, metrics: &Metrics, beat: &Arc<AtomicU64>) -> Admin {
+    let (index, beat) = (Arc::clone(index), Arc::clone(beat));
     Admin {
         metrics: metrics.registry(),
-        healthy: admin::check(|| async { Ok(()) }),
+        healthy: admin::check(move || {
+            let rests = now().ticks.as_secs().saturating_sub(beat.load(Ordering::Relaxed));
+            async move {
+                if rests < STUCK.as_secs() {
+                    return Ok(());
+                }
+                Err(format!("nothing was done for {rests} s: this is a defect of the controller"))
+            }
+        }),
         ready: admin::check(move || {
             let index = Arc::clone(&index);
             async move {
@@ -183,6 +195,8 @@ struct Work {
     metrics: Metrics,
     announcer: announce::Announcer,
     leadership: Leadership,
+    /// When it did something last, in seconds.
+    beat: Arc<AtomicU64>,
 }
 
 impl Work {
@@ -210,6 +224,7 @@ impl Work {
                 _ = pace.tick() => {}
                 _ = shrink.tick() => lock(&self.index).shrink(),
             }
+            self.beat.store(now().ticks.as_secs(), Ordering::Relaxed);
             let room = EXPLAINERS.saturating_sub(explanations.len());
             let tasks = {
                 let mut index = lock(&self.index);

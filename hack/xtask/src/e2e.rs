@@ -14,7 +14,7 @@ use crate::{command, image, prometheus};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 17] = [
+const INSIDE: [&str; 18] = [
     "--test=pods",
     "--test=gpu_pods",
     "--test=documentation",
@@ -31,6 +31,7 @@ const INSIDE: [&str; 17] = [
     "--test=webhook",
     "--test=webhook_pods",
     "--test=observe",
+    "--test=translate",
     "--test=kubectl_dra",
 ];
 /// How many of them, the first ones, run on every pairing of releases.

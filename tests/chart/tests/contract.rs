@@ -64,6 +64,21 @@ fn every_variable_of_the_plugin_is_one_of_its_own() {
 }
 
 #[test]
+fn every_variable_of_the_controller_is_one_of_its_own() {
+    let objects = all(&[]);
+    let deployment = one(&objects, "Deployment", "dra-driver-controller");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["command"], serde_json::json!(["/usr/bin/dra-controller", "run"]));
+    let (_, known) = documented("controller-flags.md", "dra-controller run");
+    let given: BTreeSet<String> =
+        list(&container["env"]).iter().map(|one| text(&one["name"]).to_owned()).collect();
+    let unknown: Vec<_> = given.difference(&known).collect();
+    assert!(unknown.is_empty(), "the controller knows nothing of {unknown:?}");
+    let left: Vec<_> = known.difference(&given).map(String::as_str).collect();
+    assert_eq!(left, ["KUBECONFIG"]);
+}
+
+#[test]
 fn the_test_pod_gives_flags_that_exist() {
     let objects = all(&[]);
     let pod = one(&objects, "Pod", "dra-driver-test");

@@ -58,8 +58,10 @@ fn the_controller_writes_events_and_its_lease_and_what_it_translates() {
     let translation = part("controller", &[]);
     let translated = [
         json!([["deviceclasses"], null, ["create", "update", "delete"]]),
-        events,
+        events.clone(),
         json!([["resourceclaimtemplates"], null, ["create", "delete"]]),
+        // Those about ConfigMaps are of the newer group.
+        events,
     ];
     assert_eq!(writes(&translation), [&translated[..], &lease[..]].concat());
     // Rights in its own namespace alone are given there, not for the cluster.

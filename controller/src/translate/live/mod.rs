@@ -6,8 +6,6 @@
 
 mod decide;
 mod desk;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::pin::pin;

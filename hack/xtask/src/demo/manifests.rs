@@ -10,9 +10,14 @@ use super::look;
 /// The cluster's image for programs that need a GPU.
 const IMAGE: &str = "registry.local/cuda:1";
 
-/// The example `training-job`, which looks around instead of training.
+/// The guide's manifests, for a version of the API that is gone.
+pub(super) const GUIDE: &str = "controller/tests/data/guide-manifests.yaml";
+/// The namespace that they are for.
+pub(super) const NAMESPACE: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: ml-workloads}}";
+
+/// The guide's manifests, whose job looks around instead of training.
 pub(super) fn training_job(root: &Path) -> Result<String> {
-    let text = fs::read_to_string(root.join("deploy/examples/training-job.yaml"))?;
+    let text = fs::read_to_string(root.join(GUIDE))?;
     // It lasts long enough for its claim to be looked at.
     let script = serde_json::json!(["sh", "-c", format!("{}\nsleep 2", look::SCRIPT)]).to_string();
     let text = replaced(&text, "pytorch/pytorch:2.1.0-cuda12.1-cudnn8-runtime", IMAGE)?;
@@ -42,7 +47,7 @@ pub(super) fn holder(name: &str) -> String {
 }
 
 fn replaced(text: &str, what: &str, with: &str) -> Result<String> {
-    ensure!(text.matches(what).count() == 1, "deploy/examples/training-job.yaml should name {what} once");
+    ensure!(text.matches(what).count() == 1, "{GUIDE} should name {what} once");
     Ok(text.replace(what, with))
 }
 
@@ -51,9 +56,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_job_differs_from_the_example_in_image_and_command_alone() {
+    fn the_job_differs_from_the_guide_in_image_and_command_alone() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let example = fs::read_to_string(root.join("deploy/examples/training-job.yaml")).unwrap();
+        let example = fs::read_to_string(root.join(GUIDE)).unwrap();
         let job = training_job(&root).unwrap();
         assert_eq!(example.lines().count(), job.lines().count());
         let changed = example.lines().zip(job.lines()).filter(|(one, other)| one != other);

@@ -62,6 +62,7 @@ pub(crate) fn demo(root: &Path, arguments: &Arguments) -> Result<()> {
     println!("Building the plugin and the fake GPUs. No GPU is needed.");
     let mut build = Command::new("cargo");
     build.args(["build", "--package=fake-node", "--package=fake-nvml", "--package=dra-kubelet-plugin"]);
+    build.arg("--package=kubectl-dra");
     if level == Level::StandIn {
         build.args(["--package=e2e"]);
     }

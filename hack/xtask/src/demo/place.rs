@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use fs_err as fs;
 use serde_json::{Value, json};
 
@@ -91,6 +91,18 @@ impl Place {
         let file = self.folder.join(name);
         fs::write(&file, manifests)?;
         self.kubectl(["apply", "--filename", &text(&file)]).map(|_| ())
+    }
+
+    /// Has `kubectl-dra convert` rewrite manifests: what it makes of them, and what it tells.
+    pub(super) fn convert(&self, name: &str, manifests: &str) -> Result<(String, String)> {
+        let file = self.folder.join(name);
+        fs::write(&file, manifests)?;
+        let mut convert = Command::new(programs()?.join("kubectl-dra"));
+        let output =
+            convert.args(["convert", "--file"]).arg(&file).output().context("cannot start kubectl-dra")?;
+        let told = String::from_utf8(output.stderr)?;
+        ensure!(output.status.success(), "kubectl-dra convert failed:\n{told}");
+        Ok((String::from_utf8(output.stdout)?, told))
     }
 
     /// Starts the plugin with the rights of its ServiceAccount and no others. It goes on when the demo ends.

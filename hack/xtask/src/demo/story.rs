@@ -102,8 +102,15 @@ fn published(place: &Place) -> Result<BTreeMap<String, String>> {
 
 fn training_job(place: &Place, gpus: &BTreeMap<String, String>) -> Result<()> {
     heading("A training job asks for one GPU: 16Gi or more, CUDA 12.2 or newer");
-    println!("  deploy/examples/training-job.yaml, with another image and a command that looks around.");
-    place.apply("training-job.yaml", &manifests::training_job(&place.root)?)?;
+    println!(
+        "  {}, for resource.k8s.io/v1alpha2, with another image and a command that looks\n  around. \
+         kubectl-dra convert makes v1 of them:",
+        manifests::GUIDE
+    );
+    place.apply("namespace.yaml", manifests::NAMESPACE)?;
+    let (converted, warnings) = place.convert("guide.yaml", &manifests::training_job(&place.root)?)?;
+    say(Is::Real, &warnings);
+    place.apply("converted.yaml", &converted)?;
     let pod = until("the job has a pod", || {
         let pods = place.list(["get", "pods", "--namespace=ml-workloads", "--selector=app=ml-training"])?;
         Ok(pods.first().and_then(|pod| pod["metadata"]["name"].as_str()).map(str::to_owned))

@@ -28,7 +28,7 @@ impl Controller {
         let log = fs_err::File::create(folder.path().join("log")).unwrap();
         let child = Command::new(program().with_file_name("dra-controller"))
             .args(["run", "--identity=dra-driver-controller-0", "--admin-address=127.0.0.1:0"])
-            .args(["--log-format=json", "--explain-after=300ms", "--translate-parameters=false"])
+            .args(["--log-format=json", "--explain-after=300ms"])
             .args(["--driver-name", &gpus.driver, "--device-classes", &gpus.class])
             .arg(format!("--lease={}/dra-driver-controller", gpus.space.name))
             .stdin(Stdio::null())
