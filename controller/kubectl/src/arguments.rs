@@ -78,7 +78,7 @@ pub enum Command {
     /// What cannot work any more is told on standard error.
     Convert {
         /// The file with the manifests, or - for standard input.
-        #[arg(short, long)]
+        #[arg(short, long, env = "DRA_CONVERT_FILE")]
         file: PathBuf,
     },
     /// Look for what is wrong with the cluster, the driver and its nodes, and say what to do. The exit code is 1 when

@@ -25,6 +25,9 @@ pub struct Row {
     /// Why it waits, in one word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
+    /// Since when it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// What it has, as pool/device.
     pub devices: Vec<String>,
     /// The pods that use it, or want to.
@@ -82,6 +85,7 @@ fn row(
         }
         (None, false) => (if with_pods { "unused" } else { "unallocated" }, None),
     };
+    let made = claim.metadata.creation_timestamp.as_ref().filter(|_| state == "waiting");
     let results = claim.status.allocation.iter().flat_map(|allocation| &allocation.devices.results);
     let reserved = claim.status.reserved_for.iter().filter(|consumer| consumer.is_pod());
     let mut pods: Vec<String> = reserved.map(|pod| pod.name.to_string()).collect();
@@ -95,6 +99,7 @@ fn row(
         name: name.name.to_string(),
         state,
         reason,
+        since: made.map(|made| made.0.to_string()),
         devices: results.map(|one| format!("{}/{}", one.pool, one.device)).collect(),
         pods,
         classes: asked.map(|asked| asked.device_class_name.to_string()).collect(),
@@ -111,7 +116,7 @@ fn table(rows: &[Row], namespace: Option<&str>, is_wide: bool) -> String {
         heads.insert(0, "NAMESPACE");
     }
     if is_wide {
-        heads.push("CLASSES");
+        heads.extend(["CLASSES", "WAITS SINCE"]);
     }
     let mut table = Table::new(&heads);
     for row in rows {
@@ -124,7 +129,7 @@ fn table(rows: &[Row], namespace: Option<&str>, is_wide: bool) -> String {
             cells.insert(0, row.namespace.clone());
         }
         if is_wide {
-            cells.push(row.classes.join(","));
+            cells.extend([row.classes.join(","), row.since.clone().unwrap_or_default()]);
         }
         table.row(cells);
     }

@@ -46,6 +46,7 @@ pub struct Row {
 pub fn gpus(read: &Read, global: &Global) -> Result<String> {
     let rows = rows(&read.cluster, &global.driver_name, read.has_all("resourceclaims"));
     match global.output {
+        Format::Table | Format::Wide if !read.has_all("resourceslices") => Ok(String::new()),
         Format::Table | Format::Wide => Ok(table(&rows, global.output == Format::Wide, &global.driver_name)),
         format => output::data(format, &rows),
     }
@@ -162,4 +163,79 @@ fn table(rows: &[Row], is_wide: bool, driver: &str) -> String {
         table.row(cells);
     }
     table.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use dra_controller::allocator::Features;
+    use dra_controller::cluster::Lists;
+    use dra_controller::model::object;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_state_is_told_only_where_it_is_known() {
+        let claim = json!({
+            "metadata": {"name": "train", "namespace": "team-a"},
+            "status": {
+                "allocation": {"devices": {"results": [
+                    {"request": "gpu", "driver": "ours", "pool": "node-a/gpu", "device": "held"},
+                ]}},
+                "reservedFor": [{"resource": "pods", "name": "trainer", "uid": "1"}],
+            },
+        });
+        let slice = |name: &str, driver: &str, of: i64, devices: serde_json::Value| {
+            json!({
+                "metadata": {"name": name},
+                "spec": {
+                    "driver": driver, "nodeName": name, "devices": devices,
+                    "pool": {"name": format!("{name}/gpu"), "generation": 1, "resourceSliceCount": of},
+                },
+            })
+        };
+        let taint = json!([{"key": "fault", "value": "xid-79", "effect": "NoSchedule"}]);
+        let devices = json!([{"name": "held"}, {"name": "idle"}, {"name": "sick", "taints": taint}]);
+        let slices = [
+            slice("node-a", "ours", 1, devices),
+            slice("node-b", "ours", 2, json!([{"name": "early"}])),
+            slice("node-c", "theirs", 1, json!([{"name": "other"}])),
+        ];
+        let node = |name: &str| -> object::Node {
+            serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
+        };
+        let cluster = Cluster::of(
+            Features::default(),
+            Lists {
+                slices: slices.into_iter().map(|slice| serde_json::from_value(slice).unwrap()).collect(),
+                nodes: vec![node("node-a"), node("node-b"), node("node-c")],
+                claims: vec![serde_json::from_value(claim).unwrap()],
+                ..Lists::default()
+            },
+        );
+        let told = |has_claims: bool| -> Vec<(String, &str, String)> {
+            let rows = rows(&cluster, "ours", has_claims).into_iter();
+            rows.map(|row| (row.device, row.state, row.pods.join(","))).collect()
+        };
+        let wanted = |idle: &'static str| {
+            [
+                ("held", "in use", "team-a/trainer"),
+                ("idle", idle, ""),
+                ("sick", "tainted", ""),
+                ("early", "incomplete", ""),
+            ]
+            .map(|(device, state, pods)| (device.to_owned(), state, pods.to_owned()))
+        };
+        assert_eq!(told(true), wanted("free"));
+        assert_eq!(told(false), wanted("unknown"));
+        let table = table(&rows(&cluster, "ours", true), false, "ours");
+        assert_eq!(
+            table,
+            "NODE     DEVICE   TYPE   PRODUCT   MEMORY   STATE                             CLAIM          POD\n\
+             node-a   held                               in use                            team-a/train   team-a/trainer\n\
+             node-a   idle                               free\n\
+             node-a   sick                               tainted fault=xid-79:NoSchedule\n\
+             node-b   early                              incomplete\n"
+        );
+    }
 }

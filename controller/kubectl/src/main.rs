@@ -9,7 +9,18 @@ use kubectl_dra::run;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     run::run(&arguments).unwrap_or_else(|error| {
-        eprintln!("kubectl-dra: {error:#}");
+        eprintln!("kubectl-dra: {}", told(&error));
         ExitCode::FAILURE
     })
+}
+
+/// An error with its causes, each of them once: many errors say their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

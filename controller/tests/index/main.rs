@@ -1,6 +1,11 @@
 //! What the controller makes of news and time, told to it directly: there is no API server and no clock here.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod once_wrong;
 mod page;

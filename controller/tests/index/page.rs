@@ -29,6 +29,11 @@ fn page() -> String {
     scene.claim(has("gpu-0", claim("has", 0)));
     scene.ticks = 60;
     scene.explained("waits-pod", Blocker::InUse);
+    let follower = {
+        let mut other = Scene::read(vec![], vec![]);
+        other.index.lead(false);
+        other
+    };
     let text = scene.scrape();
     let mut page = "# Metrics of the controller\n\n\
         <!-- Generated from controller/src/observe/metrics.rs and controller/src/explain/blocker.rs; a test keeps it up to \
@@ -39,8 +44,7 @@ fn page() -> String {
         `honorLabels: true`.\n\n\
         | Metric | Type | Labels | Shown by | Meaning |\n|---|---|---|---|---|\n"
         .to_owned();
-    scene.index.lead(false);
-    let of_follower = scene.scrape();
+    let of_follower = follower.scrape();
     for (name, help) in told(&text, "# HELP ") {
         let kind = told(&text, "# TYPE ").find(|(of, _)| *of == name).unwrap().1;
         let suffix = match kind {

@@ -14,7 +14,7 @@ use crate::{command, image, prometheus};
 /// build the dependencies again, with fewer features.
 const TESTS: [&str; 3] = ["test", "--workspace", ALL_TESTS];
 /// The test targets that run inside a cluster.
-const INSIDE: [&str; 17] = [
+const INSIDE: [&str; 19] = [
     "--test=pods",
     "--test=gpu_pods",
     "--test=documentation",
@@ -32,6 +32,8 @@ const INSIDE: [&str; 17] = [
     "--test=webhook_pods",
     "--test=observe",
     "--test=translate",
+    "--test=explain",
+    "--test=kubectl_dra",
 ];
 /// How many of them, the first ones, run on every pairing of releases.
 const EVERYWHERE: usize = 4;

@@ -48,6 +48,7 @@ const SHIPPED: [Shipped; 7] = [
         all_features: false,
     },
     Shipped { package: "dra-cdi-hook", never_reaches: &[], planned: true, all_features: false },
+    // It runs where people work.
     Shipped {
         package: "kubectl-dra",
         never_reaches: &["nvml-wrapper", "nvml-wrapper-sys"],
@@ -258,7 +259,8 @@ mod tests {
         };
         let controller =
             Package { name: "dra-controller".to_owned(), has_program: true, ..Package::default() };
-        vec![heart, plugin, proto, runtime, controller]
+        let kubectl = Package { name: "kubectl-dra".to_owned(), has_program: true, ..Package::default() };
+        vec![heart, plugin, proto, runtime, controller, kubectl]
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use dra_controller::model::pool::View;
 
-use super::{Check, Facts, some};
+use super::{Check, Facts, counted, some};
 
 pub(super) fn checks(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![version(facts)];
@@ -105,7 +105,13 @@ fn pools(facts: &Facts) -> Vec<Check> {
         }
     }
     if whole > 0 {
-        checks.insert(0, Check::ok(NAME, format!("{whole} pools are complete, with {devices} devices")));
+        checks.insert(
+            0,
+            Check::ok(
+                NAME,
+                format!("complete: {} with {}", counted(whole, "pool"), counted(devices, "device")),
+            ),
+        );
     } else if checks.is_empty() {
         checks.push(Check::problem(
             NAME,
@@ -133,7 +139,7 @@ fn taints(facts: &Facts) -> Option<Check> {
     (!tainted.is_empty()).then(|| {
         Check::warning(
             "device taints",
-            format!("{} taints keep claims away: {}", tainted.len(), some(&tainted)),
+            format!("they keep claims away: {}", some(&tainted)),
             "docs/troubleshooting.md says what each taint means; `dra-kubelet-plugin inspect` on the node says more",
         )
     })

@@ -113,6 +113,11 @@ fn some(names: &[impl AsRef<str>]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
+/// How many of something.
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The checks for people.
 pub(crate) fn words(checks: &[Check]) -> String {
     let mut text = String::new();
@@ -124,6 +129,6 @@ pub(crate) fn words(checks: &[Check]) -> String {
     }
     let count = |level: Level| checks.iter().filter(|check| check.level == level).count();
     let (problems, warnings) = (count(Level::Problem), count(Level::Warning));
-    text.push_str(&format!("\n{problems} problems, {warnings} warnings.\n"));
+    text.push_str(&format!("\n{}, {}.\n", counted(problems, "problem"), counted(warnings, "warning")));
     text
 }

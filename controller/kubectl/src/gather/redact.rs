@@ -35,7 +35,6 @@ const CLAIM: &[&str] = &[
     "/status/allocation/devices/results",
     "/status/allocation/nodeSelector",
     "/status/reservedFor",
-    "/status/devices",
 ];
 const POD: &[&str] = &[
     "/metadata/name",
