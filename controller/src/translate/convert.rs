@@ -412,15 +412,15 @@ fn clean(object: &mut Value) {
         object["apiVersion"] = VERSION.into();
     }
     let Some(fields) = object.as_object_mut() else { return };
-    fields.remove("status");
+    fields.shift_remove("status");
     let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     for key in WRITTEN_BY_SERVER {
-        metadata.remove(key);
+        metadata.shift_remove(key);
     }
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.remove(LAST_APPLIED);
+        annotations.shift_remove(LAST_APPLIED);
         if annotations.is_empty() {
-            metadata.remove("annotations");
+            metadata.shift_remove("annotations");
         }
     }
 }

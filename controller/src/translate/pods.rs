@@ -69,7 +69,7 @@ pub(super) fn convert(object: &mut Value, called: &str) -> Pods {
     let has_claims = claims.as_ref().is_some_and(|claims| !claims.is_empty());
     for (number, claim) in claims.into_iter().flatten().enumerate() {
         let Some(claim) = claim.as_object_mut() else { continue };
-        let Some(source) = claim.remove("source") else { continue };
+        let Some(source) = claim.shift_remove("source") else { continue };
         pods.changed = true;
         let source = match source {
             Value::Object(source) => source,

@@ -215,7 +215,7 @@ impl Converting<'_> {
 
     /// A claim's spec of v1alpha3 or v1beta1 as v1 has it.
     pub(super) fn flat_claim(&mut self, mut spec: Value, path: &str) -> Value {
-        let removed = spec.as_object_mut().and_then(|spec| spec.remove("controller"));
+        let removed = spec.as_object_mut().and_then(|spec| spec.shift_remove("controller"));
         if removed.is_some() {
             let what = "v1 has no allocation by a driver's controller";
             self.warn(&format!("{path}.controller"), what, "Take it out");
@@ -225,7 +225,7 @@ impl Converting<'_> {
             if request.contains_key("exactly") || request.contains_key("firstAvailable") {
                 continue;
             }
-            let name = request.remove("name");
+            let name = request.shift_remove("name");
             let exactly = std::mem::take(request);
             request.extend(name.map(|name| ("name".to_owned(), name)));
             request.insert("exactly".to_owned(), Value::Object(exactly));
@@ -235,7 +235,7 @@ impl Converting<'_> {
 
     /// A DeviceClass of v1alpha3 or v1beta1 as v1 has it.
     pub(super) fn flat_class(&mut self, mut spec: Value) -> Value {
-        let removed = spec.as_object_mut().and_then(|spec| spec.remove("suitableNodes"));
+        let removed = spec.as_object_mut().and_then(|spec| spec.shift_remove("suitableNodes"));
         if removed.is_some() {
             let fix = "Nothing is to be done where only such nodes have devices; else write a nodeSelector into the pods";
             self.warn("spec.suitableNodes", "a DeviceClass selects no nodes", fix);
