@@ -169,11 +169,12 @@ impl Scene {
         let labels = [("device_class", class), ("reason", reason)];
         self.controller.until_value("dra_pending_claims", &labels, Some(1.0)).await;
         // Other tests change the cluster meanwhile, and the words with it.
-        let what = format!("tell the same about the claim and the pod {claim}");
+        let what = format!("tell about the claim and the pod {claim}");
         self.controller
             .until(&what, async || {
-                let of_claim = self.events("ResourceClaim", claim).await;
-                !of_claim.is_empty() && of_claim == self.events("Pod", claim).await
+                let (of_claim, of_pod) =
+                    (self.events("ResourceClaim", claim).await, self.events("Pod", claim).await);
+                !of_claim.is_empty() && of_claim.len() == of_pod.len()
             })
             .await;
         let of_claim = self.events("ResourceClaim", claim).await;
