@@ -306,7 +306,7 @@ mod tests {
     fn a_log_names_nobody_who_is_gone() {
         let mut names = Names::default();
         let line = r#"{"level":"INFO","claim":"team-b/gone","message":"prepared gone"}"#;
-        let wanted = r#"{"claim":"namespace-1/claim-1","level":"INFO","message":"prepared claim-1"}"#;
+        let wanted = r#"{"level":"INFO","claim":"namespace-1/claim-1","message":"prepared claim-1"}"#;
         assert_eq!(names.line(line), wanted);
     }
 }
