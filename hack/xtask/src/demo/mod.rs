@@ -59,10 +59,10 @@ pub(crate) fn demo(root: &Path, arguments: &Arguments) -> Result<()> {
         Level::Node => &[Need::ForeignClients, Need::Cluster],
         Level::StandIn => &[Need::ForeignClients],
     })?;
-    println!("Building the plugin and the fake GPUs. No GPU is needed.");
+    println!("Building the driver's programs and the fake GPUs. No GPU is needed.");
     let mut build = Command::new("cargo");
     build.args(["build", "--package=fake-node", "--package=fake-nvml", "--package=dra-kubelet-plugin"]);
-    build.arg("--package=kubectl-dra");
+    build.args(["--package=dra-controller", "--package=kubectl-dra"]);
     if level == Level::StandIn {
         build.args(["--package=e2e"]);
     }

@@ -64,9 +64,10 @@ impl Place {
         Ok(Self { root: root.to_owned(), level, node: "node1", fake, folder })
     }
 
-    /// Runs kubectl and returns what it prints.
+    /// Runs kubectl and returns what it prints. It finds kubectl-dra as its plugin `dra`.
     pub(super) fn kubectl<const N: usize>(&self, arguments: [&str; N]) -> Result<String> {
-        command::output(exec()?.arg("kubectl").args(arguments))
+        const SCRIPT: &str = r#"PATH="$0:$PATH" exec kubectl "$@""#;
+        command::output(exec()?.args(["sh", "-c", SCRIPT]).arg(programs()?).args(arguments))
     }
 
     /// Runs kubectl and shows what it prints.
@@ -147,6 +148,19 @@ impl Place {
         let program = programs()?.join("dra-kubelet-plugin");
         let words = flags.iter().flat_map(|(flag, value)| [flag.to_string(), value.display().to_string()]);
         self.start("plugin", &program, ["run".to_owned()].into_iter().chain(words))
+    }
+
+    /// Starts the controller. It goes on when the demo ends.
+    pub(super) fn start_controller(&self) -> Result<()> {
+        let flags = [
+            "run",
+            "--lease=dra-driver/dra-controller",
+            "--identity=demo",
+            "--admin-address=127.0.0.1:0",
+            "--explain-after=1s",
+            "--log-format=text",
+        ];
+        self.start("controller", &programs()?.join("dra-controller"), flags.map(str::to_owned).into_iter())
     }
 
     /// Starts what stands in for the kubelet and containers, where there are none.
@@ -238,8 +252,10 @@ DRA_CLUSTER_PROCESS="$DRA_CLUSTER_STATE#$name" setsid --fork "$@" >"$log" 2>&1 <
         println!("\nThe story did not come true. The cluster's last events:");
         let events = self.kubectl(["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"]);
         print_end(&events.unwrap_or_default());
-        println!("The end of the plugin's log:");
-        print_end(&fs::read_to_string(self.log("plugin")).unwrap_or_default());
+        for program in ["plugin", "controller"] {
+            println!("The end of the {program}'s log:");
+            print_end(&fs::read_to_string(self.log(program)).unwrap_or_default());
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) fn tell(place: &Place) -> Result<()> {
     let gpus = slices(place)?;
     training_job(place, &gpus)?;
     nine_pods(place, &gpus)?;
+    a_tenth_pod(place)?;
     nothing_is_left(place)
 }
 
@@ -152,7 +153,6 @@ fn allocated(claim: &Value) -> Option<String> {
 
 fn nine_pods(place: &Place, gpus: &BTreeMap<String, String>) -> Result<()> {
     heading("Nine pods, eight GPUs");
-    let name = |number: usize| format!("holder-{number}");
     let manifests: Vec<String> = (1..=GPUS).map(|number| manifests::holder(&name(number))).collect();
     let began = Instant::now();
     place.apply("holders.yaml", &manifests.join("\n---\n"))?;
@@ -187,6 +187,47 @@ fn nine_pods(place: &Place, gpus: &BTreeMap<String, String>) -> Result<()> {
     let uuid = Seen::read(&log)?.one_gpu_alone()?.to_owned();
     say(pods(place), &format!("{} is deleted, and {ninth} runs with its GPU, {uuid}", name(1)));
     Ok(())
+}
+
+/// The controller says why the tenth pod waits and what would help; that is done, and the pod runs.
+fn a_tenth_pod(place: &Place) -> Result<()> {
+    heading("A tenth pod, and the controller explains why its claim waits");
+    say(
+        Is::Real,
+        "dra-controller run, as a process; the chart runs it as a Deployment with rights of its own",
+    );
+    place.start_controller()?;
+    let tenth = name(GPUS + 2);
+    place.apply("tenth.yaml", &manifests::holder(&tenth))?;
+    let about =
+        format!("--field-selector=reason=CannotAllocate,involvedObject.kind=Pod,involvedObject.name={tenth}");
+    until("the controller has written an Event about the tenth pod", || {
+        Ok((!place.list(["get", "events", "--namespace=ml-workloads", &about])?.is_empty()).then_some(()))
+    })?;
+    place.show(Is::Real, ["get", "events", "--namespace=ml-workloads", &about])?;
+    let explain = ["dra", "explain", "pod", &tenth, "--namespace=ml-workloads"];
+    place.show(Is::Real, explain)?;
+    let told =
+        place.kubectl(["dra", "explain", "pod", &tenth, "--namespace=ml-workloads", "--output=json"])?;
+    let told: Value = serde_json::from_str(&told).context("kubectl dra explain printed no JSON")?;
+    ensure!(told["reason"] == "in_use", "all GPUs are in use, but this is told: {told}");
+    let text = told["text"].as_str().context("the explanation has no words")?;
+    let holders: Vec<String> = (2..=GPUS + 1).map(name).collect();
+    // The claims of templates have names that begin with their pods'.
+    let remedy = text.split_once("It would fit on ").context("no remedy is told")?.1;
+    let helps = holders.iter().find(|pod| remedy.contains(&format!("ml-workloads/{pod}-gpu")));
+    let helps = helps.with_context(|| format!("the remedy should name the claim of a pod: {remedy}"))?;
+    place.show(Is::Real, ["dra", "gpus"])?;
+    place.kubectl(["delete", "pod", "--namespace=ml-workloads", helps])?;
+    until("the tenth pod runs", || Ok(running(place)?.contains(&tenth).then_some(())))?;
+    println!();
+    say(pods(place), &format!("the remedy is tried: {helps} is deleted, and {tenth} runs"));
+    Ok(())
+}
+
+/// The name of a pod that holds a GPU.
+fn name(number: usize) -> String {
+    format!("holder-{number}")
 }
 
 /// The names of the pods that run.
