@@ -40,7 +40,7 @@ fn what_happens_is_counted() {
 /// `UPDATE_DOCS=1 cargo test -p dra-controller --test metrics` writes the page.
 #[test]
 fn the_page_in_the_documentation_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/controller-metrics.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/webhook-metrics.md");
     let page = page();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs_err::write(&path, page).unwrap();

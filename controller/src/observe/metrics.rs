@@ -31,11 +31,13 @@ pub enum WriteResult {
     Written,
     /// The API server refused, or did not answer.
     Failed,
+    /// What it is about ends, with its namespace.
+    Pointless,
 }
 
 impl WriteResult {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Written, Self::Failed];
+    pub const ALL: [Self; 3] = [Self::Written, Self::Failed, Self::Pointless];
 
     /// The value of the label `result`.
     #[must_use]
@@ -43,6 +45,7 @@ impl WriteResult {
         match self {
             Self::Written => "written",
             Self::Failed => "failed",
+            Self::Pointless => "pointless",
         }
     }
 }

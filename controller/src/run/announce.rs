@@ -97,6 +97,7 @@ async fn write(client: &Client, source: &Source, said: &Said) -> WriteResult {
     let event = event(source, said, Timestamp::now());
     match timeout(ANSWER, upsert(&api, &event)).await {
         Ok(Ok(())) => WriteResult::Written,
+        Ok(Err(error)) if has_namespace_gone(&error) => WriteResult::Pointless,
         Ok(Err(error)) => {
             tracing::warn!(%error, about = %said.about.name, "cannot write an Event");
             WriteResult::Failed
@@ -121,6 +122,13 @@ async fn upsert(api: &Api<Event>, event: &Event) -> kube::Result<()> {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         done => done.map(drop),
     }
+}
+
+/// Whether the API server takes no new object because the namespace ends, or because it is gone.
+fn has_namespace_gone(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.is_not_found() || causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 fn event(source: &Source, said: &Said, now: Timestamp) -> Event {
@@ -200,6 +208,36 @@ mod tests {
         assert_eq!(long.len(), 253);
         let dotted = event_name(&about(&format!("{}.y", "x".repeat(198))));
         assert!(!dotted.contains(".."), "{dotted}");
+    }
+
+    /// The API server's answers to an Event in a namespace that is being deleted, to one in a namespace that is gone,
+    /// and to one that the controller may not write.
+    #[test]
+    fn an_event_in_a_namespace_that_ends_is_pointless_and_no_failure() {
+        let ends = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 403,
+            "message": "events \"a\" is forbidden: unable to create new content in namespace team because it is being \
+                        terminated",
+            "reason": "Forbidden",
+            "details": {"name": "a", "kind": "events", "causes": [{
+                "reason": "NamespaceTerminating", "message": "namespace team is being terminated",
+                "field": "metadata.namespace",
+            }]},
+        });
+        let gone = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 404,
+            "message": "namespaces \"team\" not found", "reason": "NotFound",
+            "details": {"name": "team", "kind": "namespaces"},
+        });
+        let denied = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 403,
+            "message": "events is forbidden: User \"a\" cannot create resource \"events\" in API group \"\"",
+            "reason": "Forbidden", "details": {"kind": "events"},
+        });
+        for (answer, pointless) in [(ends, true), (gone, true), (denied, false)] {
+            let error = kube::Error::Api(serde_json::from_value(answer.clone()).unwrap());
+            assert_eq!(has_namespace_gone(&error), pointless, "{answer}");
+        }
     }
 
     #[test]

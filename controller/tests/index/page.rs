@@ -10,7 +10,7 @@ use crate::scene::{Scene, claim, has, pod};
 /// `UPDATE_DOCS=1 cargo test -p dra-controller --test index` writes the page.
 #[test]
 fn the_page_in_the_documentation_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/run-metrics.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/controller-metrics.md");
     let page = page();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs_err::write(&path, page).unwrap();

@@ -4,14 +4,14 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use e2e::api::{GUARD, Space, delete, make, make_global, uid, unique};
+use e2e::api::{GUARD, Space, delete, make, make_global, uid, unique, wait};
 use e2e::cluster::Cluster;
 use e2e::gpu::{kubeconfig_of, program};
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{Event, Pod};
-use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -73,6 +73,20 @@ const RUN: [Right; 15] = [
     ("update", "leases", "cannot hold the Lease"),
     ("create", "events", "cannot write an Event"),
     ("patch", "events", "cannot write an Event"),
+];
+
+/// That Events are patched is seen after a minute alone, when the same is told again: the plugin's test waits for that.
+const TRANSLATE: [Right; 10] = [
+    ("list", "configmaps", r#"cannot list resource \"configmaps\""#),
+    ("watch", "configmaps", r#"cannot watch resource \"configmaps\""#),
+    ("get", "resourceclaimtemplates", "cannot get ResourceClaimTemplate"),
+    ("create", "resourceclaimtemplates", "cannot create ResourceClaimTemplate"),
+    ("delete", "resourceclaimtemplates", "cannot delete ResourceClaimTemplate"),
+    ("get", "deviceclasses", "cannot get DeviceClass"),
+    ("create", "deviceclasses", "cannot create DeviceClass"),
+    ("update", "deviceclasses", "cannot update DeviceClass"),
+    ("delete", "deviceclasses", "cannot delete DeviceClass"),
+    ("create", "events", "Event not sent"),
 ];
 
 /// The webhook says so when it has done all that it needs rights for.
@@ -152,6 +166,38 @@ async fn each_right_of_the_controller_is_missed_when_it_is_taken_away() {
             }
         };
         let done = timeout(GUARD, done).await.expect("the controller says how it goes");
+        (done, said)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_right_of_the_translation_is_missed_when_it_is_taken_away() {
+    each("controller", &TRANSLATE, async |part| {
+        let class = unique("translated");
+        part.parameters("asks", "claim-parameters", json!({"gpu-count": "1"})).await;
+        part.parameters(&class, "class-parameters", json!({"gpu-memory": "40Gi"})).await;
+        let mut child = part.command().stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut said = String::new();
+        let reading = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                said += &format!("{line}\n");
+                if TRANSLATE.iter().any(|(_, _, text)| line.contains(text)) {
+                    return false;
+                }
+            }
+            panic!("the controller has ended:\n{said}");
+        };
+        let done = async {
+            tokio::select! {
+                done = reading => done,
+                () = part.translated_and_changed(&class) => true,
+            }
+        };
+        let done = timeout(GUARD, done).await.expect("the controller says how it goes");
+        drop(child);
+        delete(&Api::<DeviceClass>::all(part.space.client.clone()), &class).await;
         (done, said)
     })
     .await;
@@ -260,6 +306,42 @@ impl Part {
         make(&self.space.api::<ResourceClaim>(), claim).await;
         let spec = json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "waits"}]});
         self.space.pod("waits", "", spec).await;
+    }
+
+    /// Makes a ConfigMap that is to be translated.
+    async fn parameters(&self, name: &str, label: &str, data: Value) {
+        let labels = json!({format!("{}/{label}", self.driver): "true"});
+        let config = json!({"metadata": {"name": name, "labels": labels}, "data": data});
+        make(&self.space.api::<ConfigMap>(), config).await;
+    }
+
+    /// Waits until the parameters are a template and a class, and changes them; takes those of the class away, and waits
+    /// until all of that was followed and told. Never ends without all rights.
+    async fn translated_and_changed(&self, class: &str) {
+        let templates = self.space.api::<ResourceClaimTemplate>();
+        let classes: Api<DeviceClass> = Api::all(self.space.client.clone());
+        let configs = self.space.api::<ConfigMap>();
+        let says = |spec: Option<Value>, text: &str| spec.is_some_and(|spec| spec.to_string().contains(text));
+        let template = |text: &'static str| {
+            move |one: Option<&ResourceClaimTemplate>| says(one.map(|one| json!(one.spec)), text)
+        };
+        let of_class =
+            |text: &'static str| move |one: Option<&DeviceClass>| says(one.map(|one| json!(one.spec)), text);
+        wait(&templates, "asks", "ask for one GPU", template(r#""count":1"#)).await;
+        wait(&classes, class, "ask for 40Gi", of_class("40Gi")).await;
+        for (name, data) in [("asks", json!({"gpu-count": "2"})), (class, json!({"gpu-memory": "80Gi"}))] {
+            let change = Patch::Merge(json!({"data": data}));
+            configs.patch(name, &PatchParams::default(), &change).await.unwrap();
+        }
+        wait(&templates, "asks", "ask for two GPUs", template(r#""count":2"#)).await;
+        wait(&classes, class, "ask for 80Gi", of_class("80Gi")).await;
+        delete(&configs, class).await;
+        wait(&classes, class, "be gone", |one: Option<&DeviceClass>| one.is_none()).await;
+        let told = ListParams::default().fields("reason=ParametersTranslated,regarding.name=asks");
+        let events = self.space.api::<k8s_openapi::api::events::v1::Event>();
+        while self.lacks || events.list(&told).await.unwrap().items.is_empty() {
+            sleep(PACE).await;
+        }
     }
 
     /// Makes what an uninstall has to take away: a claim that a pod holds, the controller and a class that it has
