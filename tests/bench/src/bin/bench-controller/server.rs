@@ -167,6 +167,8 @@ impl Server {
                     None => missing(),
                 }
             }
+            // The controller changes the Event that is there, or makes it: each is new here.
+            (&Method::PATCH, _) => missing(),
             (&Method::DELETE, _) => reply(StatusCode::OK, json!({"kind": "Status", "status": "Success"})),
             _ => self.write(resource, &body),
         }
@@ -176,7 +178,7 @@ impl Server {
     fn write(&self, resource: &str, body: &[u8]) -> Response<Body> {
         let object: Value = serde_json::from_slice(body).unwrap_or_default();
         if resource == "events" {
-            let about = &object["regarding"];
+            let about = &object["involvedObject"];
             let text = |field: &str| about[field].as_str().unwrap_or_default().to_owned();
             let about = format!("{}/{}", text("kind"), text("name"));
             self.state().events.push((about, Instant::now()));
