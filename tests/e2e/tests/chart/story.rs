@@ -2,15 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use e2e::api::{Space, delete, wait};
+use e2e::api::{GUARD, Space, delete, wait};
 use e2e::cluster::Cluster;
-use e2e::gpu::{IMAGE, kubelet};
+use e2e::gpu::{IMAGE, kubelet, program};
 use futures_util::future::join;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
-use serde_json::json;
-use tokio::time::Instant;
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::time::{Instant, timeout};
 
 use crate::pods::{allocated, containers, failed_prepares, pod, sees, template};
 use crate::release::{Release, apply, run};
@@ -104,6 +105,8 @@ async fn a_release_from_install_to_uninstall() {
     assert_eq!(failed_prepares(&space).await, Vec::<String>::new());
     assert_eq!(containers(&space, "stays").await, before, "a running pod feels nothing");
 
+    is_well(&space, &first_claim(&space).await).await;
+
     // Another name of the driver would leave the pod with a driver that is gone.
     let renamed = release.upgrade(&["--set", "driver.name=other"]).await.unwrap_err();
     let claim = allocated(&space).await.pop().expect("the pod that stays has a claim").0;
@@ -141,6 +144,41 @@ async fn a_release_from_install_to_uninstall() {
     let role = ["delete", "--namespace=kube-system", "--filename", "-"];
     run("kubectl", &role, KUBELETS_READ_CLAIMS).await.unwrap();
     space.remove().await;
+}
+
+/// The one claim that has a device, as kubectl-dra names it.
+async fn first_claim(space: &Space) -> String {
+    let claim = allocated(space).await.pop().expect("the pod that stays has a claim").0;
+    format!("{}/{claim}", space.name)
+}
+
+/// `kubectl-dra` finds nothing wrong, knows who has a GPU, and gathers the logs of all programs.
+async fn is_well(space: &Space, holder: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("gathered.tar.gz");
+    let ask = async |words: &[&str]| {
+        let mut command = Command::new(program().with_file_name("kubectl-dra"));
+        let output = timeout(GUARD, command.args(words).output()).await.expect("it ends").unwrap();
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "kubectl-dra {words:?}: {out}{error}");
+        out.into_owned()
+    };
+    let checks: Vec<Value> = serde_json::from_str(&ask(&["doctor", "--output=json"]).await).unwrap();
+    for name in ["Kubernetes", "DeviceClasses", "ResourceSlices", "plugin", "controller", "webhook"] {
+        let found: Vec<_> = checks.iter().filter(|check| check["name"] == name).collect();
+        assert!(!found.is_empty(), "{name} was not looked at: {checks:#?}");
+        assert!(found.iter().all(|check| check["level"] == "ok"), "{name}: {found:#?}");
+    }
+    let gpus: Vec<Value> = serde_json::from_str(&ask(&["gpus", "--output=json"]).await).unwrap();
+    assert_eq!(gpus.len(), 8, "{gpus:#?}");
+    assert!(json!(gpus).to_string().contains(holder), "{holder} has one: {gpus:#?}");
+
+    let told = ask(&["gather", "--file", archive.to_str().unwrap()]).await;
+    for part in ["kubelet-plugin", "controller", "webhook"] {
+        assert!(told.lines().any(|line| line.contains(part) && line.contains(".log")), "{part}: {told}");
+    }
+    let list = run("tar", &["-xzf", archive.to_str().unwrap(), "--to-stdout"], "").await.unwrap();
+    assert!(!list.contains(&space.name), "the namespace of a user is gathered: {}", space.name);
 }
 
 /// Runs something while pods with GPUs come and go, one after another; each must see its GPU.
