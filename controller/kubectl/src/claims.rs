@@ -3,7 +3,7 @@
 use anyhow::Result;
 use dra_controller::cel::Cache;
 use dra_controller::cluster::{Cluster, Name};
-use dra_controller::explain::Blocker;
+use dra_controller::explain::Explainer;
 use dra_controller::model::object::Claim;
 use serde::Serialize;
 
@@ -44,7 +44,7 @@ pub fn claims(read: &Read, global: &Global, namespace: &str) -> Result<String> {
     let namespace = (!global.all_namespaces).then_some(namespace);
     // With a part of the cluster hidden, the reason would be a wrong one.
     let with_pods = !read.hidden.iter().any(|one| one.resource == "pods" && !one.own_namespace_only);
-    let rows = rows(&read.cluster, namespace, read.hidden.is_empty(), with_pods)?;
+    let rows = rows(&read.cluster, namespace, read.hidden.is_empty(), with_pods);
     match global.output {
         Format::Table | Format::Wide => Ok(table(&rows, namespace, global.output == Format::Wide)),
         format => output::data(format, &rows),
@@ -52,36 +52,31 @@ pub fn claims(read: &Read, global: &Global, namespace: &str) -> Result<String> {
 }
 
 /// The claims of a namespace, or all.
-///
-/// # Errors
-/// None that is known: explanations of claims that are there.
-pub fn rows(
-    cluster: &Cluster,
-    namespace: Option<&str>,
-    with_reasons: bool,
-    with_pods: bool,
-) -> Result<Vec<Row>> {
+#[must_use]
+pub fn rows(cluster: &Cluster, namespace: Option<&str>, with_reasons: bool, with_pods: bool) -> Vec<Row> {
     let cache = Cache::default();
+    // What tells nodes apart is found once for all claims.
+    let explainer = with_reasons.then(|| Explainer::new(cluster, &cache));
     let wanted = cluster
         .claims()
         .iter()
         .filter(|(name, _)| namespace.is_none_or(|namespace| *name.namespace == *namespace));
-    let cache = with_reasons.then_some(&cache);
-    wanted.map(|(name, claim)| row(cluster, name, claim, (cache, with_pods))).collect()
+    wanted.map(|(name, claim)| row(cluster, name, claim, explainer.as_ref(), with_pods)).collect()
 }
 
 fn row(
     cluster: &Cluster,
     name: &Name,
     claim: &Claim,
-    (cache, with_pods): (Option<&Cache>, bool),
-) -> Result<Row> {
+    explainer: Option<&Explainer<'_>>,
+    with_pods: bool,
+) -> Row {
     let waits = cluster.pods_of(name).any(|(_, pod)| pod.is_waiting());
     let (state, reason) = match (&claim.status.allocation, waits) {
         (Some(_), _) => ("allocated", None),
         (None, true) => {
-            let reason = cache.map(|cache| reason(cluster, name, cache)).transpose()?;
-            ("waiting", reason.map(Blocker::as_str))
+            let reason = explainer.map(|explainer| reason(explainer, cluster, name, claim).as_str());
+            ("waiting", reason)
         }
         (None, false) => (if with_pods { "unused" } else { "unallocated" }, None),
     };
@@ -94,7 +89,7 @@ fn row(
     pods.dedup();
     let requests = claim.spec.devices.requests.iter();
     let asked = requests.flat_map(|request| request.exactly.iter().chain(&request.first_available));
-    Ok(Row {
+    Row {
         namespace: name.namespace.to_string(),
         name: name.name.to_string(),
         state,
@@ -103,7 +98,7 @@ fn row(
         devices: results.map(|one| format!("{}/{}", one.pool, one.device)).collect(),
         pods,
         classes: asked.map(|asked| asked.device_class_name.to_string()).collect(),
-    })
+    }
 }
 
 fn table(rows: &[Row], namespace: Option<&str>, is_wide: bool) -> String {
@@ -134,4 +129,87 @@ fn table(rows: &[Row], namespace: Option<&str>, is_wide: bool) -> String {
         table.row(cells);
     }
     table.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use dra_controller::allocator::Features;
+    use dra_controller::cluster::Lists;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read<T: DeserializeOwned>(all: Vec<Value>) -> Vec<T> {
+        all.into_iter().map(|one| serde_json::from_value(one).unwrap()).collect()
+    }
+
+    /// One GPU: a claim has it, one waits for it, and one is wanted by no pod.
+    fn cluster() -> Cluster {
+        let claim = |name: &str, status: Value| {
+            let exactly = json!({"deviceClassName": "gpus", "allocationMode": "ExactCount", "count": 1});
+            let request = json!({"name": "gpu", "exactly": exactly});
+            json!({
+                "metadata": {"name": name, "namespace": "team", "creationTimestamp": "2026-11-01T10:00:00Z"},
+                "spec": {"devices": {"requests": [request]}}, "status": status,
+            })
+        };
+        let result = json!({"request": "gpu", "driver": "ours", "pool": "node-a/gpu", "device": "gpu-0"});
+        let has = json!({
+            "allocation": {"devices": {"results": [result]}},
+            "reservedFor": [{"resource": "pods", "name": "one", "uid": "1"}],
+        });
+        let pod = |name: &str, claim: &str, node: Value| {
+            json!({
+                "metadata": {"name": name, "namespace": "team"},
+                "spec": {"nodeName": node, "resourceClaims": [{"name": "gpu", "resourceClaimName": claim}]},
+            })
+        };
+        let selector = json!({"cel": {"expression": "device.driver == 'ours'"}});
+        let slice = json!({
+            "metadata": {"name": "slice"},
+            "spec": {
+                "driver": "ours", "nodeName": "node-a", "devices": [{"name": "gpu-0"}],
+                "pool": {"name": "node-a/gpu", "generation": 1, "resourceSliceCount": 1},
+            },
+        });
+        let lists = Lists {
+            slices: read(vec![slice]),
+            classes: read(vec![json!({"metadata": {"name": "gpus"}, "spec": {"selectors": [selector]}})]),
+            nodes: read(vec![json!({"metadata": {"name": "node-a"}})]),
+            claims: read(vec![claim("has", has), claim("waits", json!({})), claim("forgotten", json!({}))]),
+            pods: read(vec![pod("one", "has", json!("node-a")), pod("two", "waits", json!(null))]),
+        };
+        Cluster::of(Features::of_server(1, 36), lists)
+    }
+
+    #[test]
+    fn each_claim_says_what_it_has_or_why_it_waits() {
+        let rows = rows(&cluster(), None, true, true);
+        assert_eq!(
+            table(&rows, None, true),
+            "NAMESPACE   NAME        STATE             DEVICES            PODS   CLASSES   WAITS SINCE\n\
+             team        forgotten   unused                                      gpus\n\
+             team        has         allocated         node-a/gpu/gpu-0   one    gpus\n\
+             team        waits       waiting: in_use                      two    gpus      2026-11-01T10:00:00Z\n"
+        );
+        assert_eq!(
+            table(&rows, Some("team"), false),
+            "NAME        STATE             DEVICES            PODS\n\
+             forgotten   unused\n\
+             has         allocated         node-a/gpu/gpu-0   one\n\
+             waits       waiting: in_use                      two\n"
+        );
+    }
+
+    #[test]
+    fn no_reason_is_told_where_a_part_of_the_cluster_is_hidden() {
+        let told = |with_reasons: bool, with_pods: bool| -> Vec<(&str, Option<&str>)> {
+            let rows = rows(&cluster(), Some("team"), with_reasons, with_pods);
+            rows.into_iter().map(|row| (row.state, row.reason)).collect()
+        };
+        assert_eq!(told(false, true), [("unused", None), ("allocated", None), ("waiting", None)]);
+        assert_eq!(told(false, false)[0], ("unallocated", None));
+        assert!(rows(&cluster(), Some("another"), true, true).is_empty());
+    }
 }

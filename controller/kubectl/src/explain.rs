@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use dra_controller::allocator::Cancel;
 use dra_controller::cel::Cache;
 use dra_controller::cluster::{Cluster, Name};
-use dra_controller::explain::{Asked, Audience, Blocker, Explanation};
+use dra_controller::explain::{Asked, Audience, Blocker, Explainer, Explanation};
 use dra_controller::model::object::Claim;
 use dra_controller::model::pod::Pod;
 use serde::Serialize;
@@ -19,6 +19,8 @@ use crate::read::{self, Hidden, Read};
 
 /// How long is thought about it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long is thought about each of many.
+const EACH: Duration = Duration::from_secs(1);
 
 /// What is known of something that waits, or does not.
 #[derive(Debug, Serialize)]
@@ -171,7 +173,7 @@ fn words(answer: &Answer) -> String {
     text.push('\n');
     if !answer.events.is_empty() {
         text.push_str("\nThe controller, which sees all, says:\n");
-        answer.events.iter().for_each(|event| text.push_str(&format!("  {event}\n")));
+        answer.events.iter().for_each(|event| text.push_str(&format!("  {}\n", output::line(event))));
     }
     for hidden in &answer.hidden {
         text.push_str(&format!("\nYou lack the right to see {hidden}."));
@@ -183,10 +185,8 @@ fn words(answer: &Answer) -> String {
 }
 
 /// The explanation of a claim without more, for other commands.
-pub(crate) fn reason(cluster: &Cluster, name: &Name, cache: &Cache) -> Result<Blocker> {
-    let claim = cluster.claims().get(name).context("the claim is gone")?;
+pub(crate) fn reason(explainer: &Explainer<'_>, cluster: &Cluster, name: &Name, claim: &Claim) -> Blocker {
     let waiting = cluster.pods_of(name).map(|(_, pod)| pod).find(|pod| pod.is_waiting());
     let asked = waiting.map_or_else(|| Asked::of_claim(claim), |pod| Asked::of_pod(cluster, pod));
-    let cancel = Cancel::at(Instant::now() + Duration::from_secs(1));
-    Ok(dra_controller::explain::explain(cluster, &asked, cache, &cancel).blocker)
+    explainer.explain(&asked, &Cancel::at(Instant::now() + EACH)).blocker
 }

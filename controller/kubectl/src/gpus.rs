@@ -1,5 +1,7 @@
 //! `gpus`: each device of the driver, and who has it.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use dra_controller::cluster::Cluster;
 use dra_controller::model::attribute::{AttributeValue, QualifiedName};
@@ -47,7 +49,8 @@ pub fn gpus(read: &Read, global: &Global) -> Result<String> {
     let rows = rows(&read.cluster, &global.driver_name, read.has_all("resourceclaims"));
     match global.output {
         Format::Table | Format::Wide if !read.has_all("resourceslices") => Ok(String::new()),
-        Format::Table | Format::Wide => Ok(table(&rows, global.output == Format::Wide, &global.driver_name)),
+        Format::Table | Format::Wide if rows.is_empty() => Ok(none(&read.cluster, &global.driver_name)),
+        Format::Table | Format::Wide => Ok(table(&rows, global.output == Format::Wide)),
         format => output::data(format, &rows),
     }
 }
@@ -132,10 +135,19 @@ fn row(
     }
 }
 
-fn table(rows: &[Row], is_wide: bool, driver: &str) -> String {
-    if rows.is_empty() {
-        return format!("No ResourceSlice of driver {driver} has devices.\n");
-    }
+/// What is said when a driver has no devices: another name may be meant.
+fn none(cluster: &Cluster, driver: &str) -> String {
+    const NAMED: usize = 5;
+    let drivers: BTreeSet<&str> = cluster.inventory().pools().map(|pool| &*pool.id.driver).collect();
+    let others: Vec<&str> = drivers.into_iter().filter(|other| *other != driver).take(NAMED).collect();
+    let hint = match others.as_slice() {
+        [] => String::new(),
+        others => format!(" There are slices of {}: name one of them with --driver-name.", others.join(", ")),
+    };
+    format!("No ResourceSlice of driver {driver} has devices.{hint}\n")
+}
+
+fn table(rows: &[Row], is_wide: bool) -> String {
     let mut heads = vec!["NODE", "DEVICE", "TYPE", "PRODUCT", "MEMORY", "STATE", "CLAIM", "POD"];
     if is_wide {
         heads.extend(["POOL", "UUID"]);
@@ -228,7 +240,7 @@ mod tests {
         };
         assert_eq!(told(true), wanted("free"));
         assert_eq!(told(false), wanted("unknown"));
-        let table = table(&rows(&cluster, "ours", true), false, "ours");
+        let table = table(&rows(&cluster, "ours", true), false);
         assert_eq!(
             table,
             "NODE     DEVICE   TYPE   PRODUCT   MEMORY   STATE                             CLAIM          POD\n\
@@ -237,5 +249,12 @@ mod tests {
              node-a   sick                               tainted fault=xid-79:NoSchedule\n\
              node-b   early                              incomplete\n"
         );
+        assert_eq!(
+            none(&cluster, "gpu.nvidia.com"),
+            "No ResourceSlice of driver gpu.nvidia.com has devices. There are slices of ours, theirs: name one of them \
+             with --driver-name.\n"
+        );
+        let empty = Cluster::of(Features::default(), Lists::default());
+        assert_eq!(none(&empty, "ours"), "No ResourceSlice of driver ours has devices.\n");
     }
 }

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kubectl_dra::arguments::Arguments;
-use kubectl_dra::run;
+use kubectl_dra::{output, run};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     run::run(&arguments).unwrap_or_else(|error| {
-        eprintln!("kubectl-dra: {}", told(&error));
+        eprintln!("kubectl-dra: {}", output::visible(&told(&error)));
         ExitCode::FAILURE
     })
 }

@@ -19,6 +19,8 @@ use crate::connect::Connection;
 
 /// How many objects are asked for at once.
 const PAGE: u32 = 500;
+/// How often a list is begun.
+const BEGINNINGS: usize = 3;
 /// How long the API server may take for an answer.
 const ANSWER: Duration = Duration::from_secs(60);
 /// The Events' reason when the controller says why something waits.
@@ -187,8 +189,24 @@ async fn list<T: DeserializeOwned>(
     list_some(client, resource, path, ListParams::default()).await
 }
 
-/// The objects of a resource that have these labels or fields.
+/// The objects of a resource that have these labels or fields. A list that takes so long that the API server forgets where
+/// it was is begun again.
 pub(crate) async fn list_some<T: DeserializeOwned>(
+    client: &Client,
+    resource: &'static str,
+    path: &str,
+    which: ListParams,
+) -> Result<Vec<T>, ReadError> {
+    let mut begun = 1;
+    loop {
+        match list_once(client, resource, path, which.clone()).await {
+            Err(error) if is_expired(&error) && begun < BEGINNINGS => begun += 1,
+            listed => return listed,
+        }
+    }
+}
+
+async fn list_once<T: DeserializeOwned>(
     client: &Client,
     resource: &'static str,
     path: &str,
@@ -221,8 +239,72 @@ pub(crate) fn is_forbidden(error: &ReadError) -> bool {
         if matches!(&**source, kube::Error::Api(status) if status.is_forbidden()))
 }
 
+/// Whether the API server has forgotten the version that a list is of.
+fn is_expired(error: &ReadError) -> bool {
+    matches!(error, ReadError::Failed { source, .. }
+        if matches!(&**source, kube::Error::Api(status) if status.code == 410))
+}
+
 /// The digits that a text begins with: some clusters' versions end in `+`.
 fn number(text: &str) -> u32 {
     let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An API server that answers with these, one after the other, and what it was asked for.
+    fn server(answers: Vec<(u16, Value)>) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (log, answers) = (Arc::clone(&asked), Arc::new(Mutex::new(answers.into_iter())));
+        let service = tower::service_fn(move |request: Request<Body>| {
+            log.lock().unwrap().push(request.uri().query().unwrap_or_default().to_owned());
+            let (status, body) = answers.lock().unwrap().next().expect("nothing more is asked for");
+            let response = Response::builder().status(status).body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(Ok::<_, Infallible>(response.unwrap()))
+        });
+        (Client::new(service, "default"), asked)
+    }
+
+    fn page(names: &[&str], next: &str) -> (u16, Value) {
+        (200, json!({"metadata": {"continue": next}, "items": names}))
+    }
+
+    fn expired() -> (u16, Value) {
+        let message = "The provided continue parameter is too old to display a consistent list result.";
+        (
+            410,
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410,
+            "reason": "Expired", "message": message}),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_list_that_took_too_long_is_begun_again() {
+        let answers = vec![page(&["a"], "1"), expired(), page(&["a", "b"], "2"), page(&["c"], "")];
+        let (client, asked) = server(answers);
+        let all: Vec<String> = list(&client, "pods", "/api/v1/pods").await.unwrap();
+        assert_eq!(all, ["a", "b", "c"], "nothing twice");
+        let asked = asked.lock().unwrap();
+        let from: Vec<Option<&str>> =
+            asked.iter().map(|query| Some(query.split_once("continue=")?.1)).collect();
+        assert_eq!(from, [None, Some("1"), None, Some("2")]);
+    }
+
+    #[tokio::test]
+    async fn a_list_that_never_ends_is_given_up() {
+        let answers = (0..BEGINNINGS).flat_map(|_| [page(&["a"], "1"), expired()]).collect();
+        let (client, _) = server(answers);
+        let error = list::<String>(&client, "pods", "/api/v1/pods").await.unwrap_err();
+        assert!(is_expired(&error), "{error}");
+    }
 }

@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use crate::arguments::{Arguments, Command};
 use crate::connect::connect;
 use crate::read::{Read, read};
-use crate::{claims, convert, doctor, explain, gather, gpus};
+use crate::{claims, convert, doctor, explain, gather, gpus, output};
 
 /// Does what the command line says.
 ///
@@ -19,7 +19,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let mut command = Arguments::command();
         let mut script = Vec::new();
         clap_complete::generate(*shell, &mut command, "kubectl-dra", &mut script);
-        say(&String::from_utf8_lossy(&script))?;
+        write(&script)?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::Convert { file } = &arguments.command {
@@ -62,11 +62,16 @@ fn tell_hidden(read: &Read) {
     }
 }
 
-/// Prints. Whoever reads no further has read enough.
+/// Prints what a terminal can be trusted with.
 pub(crate) fn say(text: &str) -> Result<()> {
+    write(output::visible(text).as_bytes())
+}
+
+/// Whoever reads no further has read enough.
+fn write(text: &[u8]) -> Result<()> {
     use std::io::{ErrorKind, Write};
     let mut output = std::io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    match output.write_all(text).and_then(|()| output.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }

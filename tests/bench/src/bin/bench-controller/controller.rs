@@ -30,7 +30,7 @@ impl Controller {
         fs_err::write(&kubeconfig, server.kubeconfig()).expect("write the kubeconfig");
         let log = fs_err::File::create(folder.path().join("log")).expect("make the log");
         let child = Command::new(program)
-            .args(["run", "--admin-address=127.0.0.1:0", "--log-format=json", "--explain-after=0s"])
+            .args(["run", "--admin-address=127.0.0.1:0", "--log-format=json", "--explain-after=1ms"])
             .args(["--driver-name", conformance::fleet::DRIVER, "--lease=kube-system/dra-controller"])
             .args(["--identity=bench", "--translate-parameters=false"])
             .arg("--kubeconfig")
@@ -40,8 +40,12 @@ impl Controller {
             .kill_on_drop(true)
             .spawn()
             .expect("start the controller");
-        let controller = Self { child, folder };
-        controller.until("start", async || controller.address().is_some()).await;
+        let mut controller = Self { child, folder };
+        while controller.address().is_none() {
+            let ended = controller.child.try_wait().expect("look after the controller");
+            assert!(ended.is_none(), "the controller has ended:\n{}", controller.log());
+            sleep(PACE).await;
+        }
         controller
     }
 
