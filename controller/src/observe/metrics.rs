@@ -237,10 +237,17 @@ impl Shown {
         let mut left_out = 0;
         let mut lines = Vec::new();
         for (pool, figures) in index.pools().all() {
+            // To look at claims that are not shown would take most of the time of a scrape.
+            if lines.len() >= self.options.claim_info_limit {
+                left_out += figures.held;
+                continue;
+            }
             for (device, holders) in cluster.holdings().of_pool(pool) {
                 let mut told = BTreeSet::new();
                 // A claim may have several shares of a device.
                 for holder in holders.iter().filter(|holder| told.insert(&holder.claim)) {
+                    let room = self.options.claim_info_limit.saturating_sub(lines.len());
+                    left_out += usize::from(room == 0);
                     let claim = cluster.claims().get(&holder.claim);
                     let reserved =
                         claim.map(|claim| claim.status.reserved_for.as_slice()).unwrap_or_default();
@@ -249,13 +256,9 @@ impl Shown {
                     if pods.is_empty() {
                         pods.push("");
                     }
-                    for pod in pods {
-                        if lines.len() >= self.options.claim_info_limit {
-                            left_out += 1;
-                            continue;
-                        }
-                        let namespace = &*holder.claim.namespace;
-                        lines.push([
+                    let namespace = &*holder.claim.namespace;
+                    lines.extend(pods.into_iter().take(room).map(|pod| {
+                        [
                             ("node", &*figures.node),
                             ("pool", &*pool.name),
                             ("device", &**device),
@@ -263,8 +266,8 @@ impl Shown {
                             ("dra_claim_name", &*holder.claim.name),
                             ("owner_namespace", if pod.is_empty() { "" } else { namespace }),
                             ("owner_pod", pod),
-                        ]);
-                    }
+                        ]
+                    }));
                 }
             }
         }
@@ -272,7 +275,7 @@ impl Shown {
             .all(encoder, lines.into_iter().map(|labels| (labels, 1.0)))?;
         Shape::gauge(
             "dra_claim_allocation_info_left_out",
-            "Series of dra_claim_allocation_info that were left out because there are too many",
+            "Devices of claims that dra_claim_allocation_info leaves out because there are too many",
         )
         .one(encoder, number(left_out))
     }
@@ -295,8 +298,9 @@ fn pools(index: &Index, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
             number(class.allocated)
         }),
     ];
+    let all: Vec<(&PoolId, &PoolFigures)> = index.pools().all().collect();
     for (name, help, value) in of_classes {
-        let samples = index.pools().all().flat_map(|(pool, figures)| {
+        let samples = all.iter().flat_map(|(pool, figures)| {
             figures.classes.iter().map(move |(class, of_class)| {
                 let labels = [("node", &*figures.node), ("pool", &*pool.name), ("device_class", &**class)];
                 (labels, value(of_class))
@@ -311,10 +315,11 @@ fn pools(index: &Index, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         }),
     ];
     for (name, help, value) in of_pools {
-        let of_pool = |(pool, figures): (&'_ PoolId, &'_ PoolFigures)| {
-            ([("node", figures.node.to_string()), ("pool", pool.name.to_string())], value(figures))
-        };
-        Shape::gauge(name, help).all(encoder, index.pools().all().map(of_pool))?;
+        let samples = index
+            .pools()
+            .all()
+            .map(|(pool, figures)| ([("node", &*figures.node), ("pool", &*pool.name)], value(figures)));
+        Shape::gauge(name, help).all(encoder, samples)?;
     }
     Ok(())
 }

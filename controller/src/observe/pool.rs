@@ -22,6 +22,8 @@ pub struct PoolFigures {
     pub memory: f64,
     /// How much of it is allocated.
     pub memory_allocated: f64,
+    /// How many devices claims have: one that several share counts for each.
+    pub held: usize,
 }
 
 /// What is measured of the devices of one class in a pool.
@@ -74,7 +76,8 @@ pub fn figures(
     let node = slices.iter().find_map(|slice| slice.reach.node_name.clone()).unwrap_or_default();
     let memory = memory(&devices);
     let memory_allocated = allocated.iter().map(|device| memory_of(device)).sum::<f64>().min(memory);
-    PoolFigures { node, classes: of_classes, memory, memory_allocated }
+    let held = cluster.holdings().of_pool(&pool.id).map(|(_, holders)| holders.len()).sum();
+    PoolFigures { node, classes: of_classes, memory, memory_allocated, held }
 }
 
 /// The memory of devices. Of those that take from one set of counters the largest has all that the set stands for.
