@@ -17,6 +17,10 @@ use crate::{cluster, command, edges};
 /// The name by which `cargo xtask image` knows it.
 pub(super) const NAME: &str = "dra-driver";
 
+/// The program that container runtimes run beside images that nobody trusts. It is linked with nothing, so that no loader
+/// looks for what it should load.
+const STATIC: &str = "dra-cdi-hook";
+
 /// The folder that the programs lie in.
 const PROGRAMS: &str = "usr/bin";
 
@@ -151,7 +155,8 @@ fn revision(root: &Path) -> Option<String> {
 
 /// Builds the programs that ship and reads them.
 fn programs(build: Build) -> Result<Vec<Program>> {
-    let names = edges::shipped_programs()?;
+    let mut names = edges::shipped_programs()?;
+    names.retain(|name| name != STATIC);
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--locked"]);
     let profile = match build {
@@ -171,9 +176,33 @@ fn programs(build: Build) -> Result<Vec<Program>> {
     if !cluster::is_elevated() {
         command::run_aside(&mut cargo)?;
     }
-    let folder = target_folder()?.join(profile);
-    let read = |name: String| Ok(Program { contents: fs::read(folder.join(&name))?, name });
-    names.into_iter().map(read).collect()
+    let folder = target_folder()?;
+    let read = |name: String| Ok(Program { contents: fs::read(folder.join(profile).join(&name))?, name });
+    let mut programs = names.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+    programs.push(linked_with_nothing(build, &folder)?);
+    Ok(programs)
+}
+
+/// Builds the program that is linked with nothing. Only with a target can cargo be told so without meaning the programs
+/// that it runs itself while it builds.
+fn linked_with_nothing(build: Build, folder: &Path) -> Result<Program> {
+    let about = command::output(Command::new("rustc").arg("-vV"))?;
+    let target = about.lines().find_map(|line| line.strip_prefix("host: "));
+    let target = target.context("`rustc -vV` names no host")?;
+    let (profile, named) = match build {
+        Build::Debug => ("debug", "dev"),
+        Build::Dist => ("dist", "dist"),
+    };
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--locked", "--target", target, "--profile", named, "--package", STATIC]);
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    if !cluster::is_elevated() {
+        command::run_aside(&mut cargo)?;
+    }
+    let contents = fs::read(folder.join(target).join(profile).join(STATIC))?;
+    let needs = elf::needs(&contents)?;
+    ensure!(needs.is_nothing(), "{STATIC} should be linked with nothing, but needs {needs:?}");
+    Ok(Program { name: STATIC.to_owned(), contents })
 }
 
 /// The folder that cargo builds into.

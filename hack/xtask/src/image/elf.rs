@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::{Context, Result, anyhow};
-use object::elf::{FileHeader64, VER_FLG_WEAK};
-use object::read::elf::{ElfFile, FileHeader};
+use object::elf::{FileHeader64, PT_INTERP, VER_FLG_WEAK};
+use object::read::elf::{ElfFile, FileHeader, ProgramHeader};
 use object::{Endianness, Object};
 
 /// A version of the C library, such as 2.34.
@@ -25,6 +25,15 @@ pub(super) struct Needs {
     pub(super) libraries: BTreeSet<String>,
     /// The newest version of the C library of which it uses a symbol.
     pub(super) glibc: Glibc,
+    /// Whether the kernel starts a dynamic linker for it.
+    pub(super) interpreter: bool,
+}
+
+impl Needs {
+    /// Whether it runs on any system with the right kernel.
+    pub(super) fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Reads them from an ELF file of 64 bits.
@@ -35,6 +44,8 @@ pub(super) fn needs(file: &[u8]) -> Result<Needs> {
         needs.libraries.insert(String::from_utf8_lossy(library?.name()).into_owned());
     }
     let endian = elf.endian();
+    let headers = elf.elf_header().program_headers(endian, file)?;
+    needs.interpreter = headers.iter().any(|header| header.p_type(endian) == PT_INTERP);
     let sections = elf.elf_header().sections(endian, file)?;
     let Some((mut libraries, strings)) = sections.gnu_verneed(endian, file)? else { return Ok(needs) };
     let strings = sections.strings(endian, file, strings)?;
@@ -70,8 +81,9 @@ mod tests {
 
     /// Asks binutils, another reader of ELF files.
     fn by_readelf(file: &str) -> Needs {
-        let text = command::output(Command::new("readelf").args(["--wide", "-d", "-V", file])).unwrap();
-        let mut needs = Needs::default();
+        let text = command::output(Command::new("readelf").args(["--wide", "-d", "-l", "-V", file])).unwrap();
+        let interpreter = text.contains("Requesting program interpreter");
+        let mut needs = Needs { interpreter, ..Needs::default() };
         for line in text.lines() {
             if let Some((_, library)) = line.split_once("Shared library: [") {
                 needs.libraries.insert(library.trim_end_matches(']').to_owned());
@@ -92,7 +104,13 @@ mod tests {
             let read = needs(&fs_err::read(file).unwrap()).unwrap();
             assert!(read.libraries.contains("libc.so.6") && read.glibc > Glibc(2, 2), "{file}: {read:?}");
             assert_eq!(read, by_readelf(file), "{file}");
+            assert!(!read.is_nothing(), "{file}");
         }
+        // The C library's own program for the time when there are no libraries.
+        let alone = "/sbin/ldconfig";
+        let read = needs(&fs_err::read(alone).unwrap()).unwrap();
+        assert!(read.is_nothing(), "{alone}: {read:?}");
+        assert_eq!(read, by_readelf(alone));
     }
 
     #[test]
