@@ -97,6 +97,17 @@ pub struct Lane<C> {
     shared: Arc<Shared<C>>,
 }
 
+/// Tells what a lane does, also when the lane was dropped and its thread is still in a call.
+pub(super) struct Watcher<C>(Arc<Shared<C>>);
+
+impl<C> Watcher<C> {
+    /// The lane and the call that runs, for people.
+    pub(super) fn running(&self) -> Option<String> {
+        let running = self.0.lock().running?;
+        Some(format!("{} ({})", self.0.name, running.call))
+    }
+}
+
 /// A call that was handed to a lane.
 #[must_use = "a call whose answer nobody waits for runs without a deadline"]
 pub struct Pending<T, C> {
@@ -274,10 +285,14 @@ impl<C: 'static> Lane<C> {
         self.shared.lock().out_of_step.map(|lost| lost.write)
     }
 
-    /// The call that runs, and for how long it has.
-    pub fn running(&self) -> Option<(&'static str, Duration)> {
-        let running = self.shared.lock().running?;
-        Some((running.call, running.since.elapsed()))
+    /// Somebody who can tell what the lane does when it is dropped.
+    pub(super) fn watcher(&self) -> Watcher<C> {
+        Watcher(Arc::clone(&self.shared))
+    }
+
+    /// The lane and the call that runs, for people.
+    pub fn running(&self) -> Option<String> {
+        self.watcher().running()
     }
 
     fn submit<T: Send + 'static>(

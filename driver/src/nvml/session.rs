@@ -16,7 +16,7 @@ use nvml_wrapper::{Device, Nvml};
 use nvml_wrapper_sys::bindings::nvmlDevice_t;
 use thiserror::Error;
 
-use super::lane::{Lane, LaneError};
+use super::lane::{Lane, LaneError, Watcher};
 use super::raw::{self, RawGpu};
 use super::reading::{CallError, code};
 
@@ -180,17 +180,16 @@ impl Session {
     /// `InUse` if calls have not returned in time: they keep NVML open until they do.
     pub fn close(self, within: Duration) -> Result<(), CloseError> {
         let Self { node, gpus, closed } = self;
-        let mut running: Vec<String> = gpus
-            .iter()
-            .filter_map(|lane| lane.running().map(|(call, _)| format!("{} ({call})", lane.name())))
-            .collect();
-        running.extend(node.running().map(|(call, _)| format!("{} ({call})", node.name())));
+        let (of_gpus, of_node) = (gpus.iter().map(Lane::watcher).collect::<Vec<_>>(), node.watcher());
         drop(gpus);
         drop(node);
         let closed = closed.into_inner().unwrap_or_else(PoisonError::into_inner);
         match closed.recv_timeout(within) {
             Ok(result) => result.map_err(CloseError::Shutdown),
             Err(_) => {
+                // One that was about to end has ended by now.
+                let of_gpus = of_gpus.iter().filter_map(Watcher::running);
+                let mut running: Vec<String> = of_gpus.chain(of_node.running()).collect();
                 if running.is_empty() {
                     running.push("nvmlShutdown".into());
                 }

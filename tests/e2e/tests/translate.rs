@@ -235,6 +235,8 @@ async fn config_maps_become_templates_and_classes_and_take_them_along() {
     // It is done with the others when it has taken up this one.
     config(space, driver, "last", "claim-parameters", json!({})).await;
     wait(&templates, "last", "be there", |template: Option<&ResourceClaimTemplate>| template.is_some()).await;
+    // It counts what it has written before it tells of it.
+    told(space, "last", "ParametersTranslated", "was made of it").await;
     assert_eq!(translator.stop().await, 1);
     assert_eq!(templates.get("params").await.unwrap(), before);
     delete(&space.api::<ConfigMap>(), &class).await;
