@@ -105,12 +105,12 @@ async fn a_release_from_install_to_uninstall() {
     assert_eq!(failed_prepares(&space).await, Vec::<String>::new());
     assert_eq!(containers(&space, "stays").await, before, "a running pod feels nothing");
 
-    is_well(&space, &first_claim(&space).await).await;
+    let claim = allocated(&space).await.pop().expect("the pod that stays has a claim").0;
+    let holder = format!("{}/{claim}", space.name);
+    is_well(&space, &holder).await;
 
     // Another name of the driver would leave the pod with a driver that is gone.
     let renamed = release.upgrade(&["--set", "driver.name=other"]).await.unwrap_err();
-    let claim = allocated(&space).await.pop().expect("the pod that stays has a claim").0;
-    let holder = format!("{}/{claim}", space.name);
     assert!(renamed.contains("driver.name cannot be changed from eks-hybrid-dra to other"), "{renamed}");
     assert!(renamed.contains(&holder), "{renamed}");
 
@@ -144,12 +144,6 @@ async fn a_release_from_install_to_uninstall() {
     let role = ["delete", "--namespace=kube-system", "--filename", "-"];
     run("kubectl", &role, KUBELETS_READ_CLAIMS).await.unwrap();
     space.remove().await;
-}
-
-/// The one claim that has a device, as kubectl-dra names it.
-async fn first_claim(space: &Space) -> String {
-    let claim = allocated(space).await.pop().expect("the pod that stays has a claim").0;
-    format!("{}/{claim}", space.name)
 }
 
 /// `kubectl-dra` finds nothing wrong, knows who has a GPU, and gathers the logs of all programs.
